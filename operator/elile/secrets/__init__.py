@@ -1,0 +1,3 @@
+"""Typed access to secrets: the client library of Elile."""
+
+__all__: list[str] = []

@@ -1,0 +1,65 @@
+"""What Vault and OpenBao answer, as far as Elile asks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from elile.secrets.redact import Redacted, SecretStr
+
+__all__ = ["Flavor", "KVMetadata", "KVValue", "KVVersionState", "Login", "ServerState"]
+
+
+class Flavor(StrEnum):
+    """Which product answers. Told apart by `sys/seal-status`, where only OpenBao reports a commit date."""
+
+    OPENBAO = "OpenBao"
+    VAULT = "Vault"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerState:
+    """What `sys/seal-status` tells without a token; `cluster_id` is empty while sealed."""
+
+    flavor: Flavor
+    version: str
+    initialized: bool
+    sealed: bool
+    cluster_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A token, the seconds it is granted for, and whether it can be renewed."""
+
+    token: SecretStr
+    ttl: float
+    renewable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KVVersionState:
+    """Whether one version of a KV v2 entry is still readable."""
+
+    deleted: bool
+    destroyed: bool
+
+    @property
+    def readable(self) -> bool:
+        return not (self.deleted or self.destroyed)
+
+
+@dataclass(frozen=True, slots=True)
+class KVMetadata:
+    """The versions of a KV v2 entry, without any value; `current` is 0 when nothing was written yet."""
+
+    current: int
+    versions: Mapping[int, KVVersionState]
+
+
+@dataclass(frozen=True, slots=True)
+class KVValue:
+    """One version of a KV v2 entry."""
+
+    version: int
+    data: Redacted[Mapping[str, Any]]

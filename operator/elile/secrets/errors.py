@@ -1,0 +1,103 @@
+"""The closed set of errors that reading secrets can raise; foreign text stops here."""
+
+from datetime import datetime
+
+__all__ = [
+    "SecretAccessDeniedError",
+    "SecretDeletedError",
+    "SecretMountNotFoundError",
+    "SecretNotFoundError",
+    "SecretVersionNotFoundError",
+    "SecretsAuthenticationError",
+    "SecretsError",
+    "SecretsMalformedResponseError",
+    "SecretsRateLimitedError",
+    "SecretsRoleNotFoundError",
+    "SecretsSealedError",
+    "SecretsTLSError",
+    "SecretsUnavailableError",
+]
+
+
+class SecretsError(Exception):
+    """The base of all of them.
+
+    `detail` is a phrase of our own making and `path` comes from the caller: neither holds a value, a token or text of
+    the server's, so `str(error)` may be logged and shown (`safe_text`).
+    """
+
+    retryable: bool = False
+
+    def __init__(self, detail: str, *, path: str = "", backend: str = "vault") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.path = path
+        self.backend = backend
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.detail}" if self.path else self.detail
+
+    @property
+    def safe_text(self) -> str:
+        """What may be printed: never a value, never text that a server sent."""
+        return str(self)
+
+
+class SecretNotFoundError(SecretsError):
+    """Nothing is stored at the path."""
+
+
+class SecretVersionNotFoundError(SecretNotFoundError):
+    """The path exists, the version asked for does not (never written, or pruned)."""
+
+
+class SecretMountNotFoundError(SecretNotFoundError):
+    """No secrets engine or auth method is mounted there: nothing can be said about the path itself."""
+
+
+class SecretDeletedError(SecretNotFoundError):
+    """The version exists and was deleted or destroyed; an older one is never returned in its place."""
+
+    def __init__(self, detail: str, *, path: str, version: int, deleted_at: datetime | None, destroyed: bool) -> None:
+        super().__init__(detail, path=path)
+        self.version = version
+        self.deleted_at = deleted_at
+        self.destroyed = destroyed
+
+
+class SecretAccessDeniedError(SecretsError):
+    """The server refused: the token does not allow it, or is no longer valid (the answer is the same)."""
+
+
+class SecretsAuthenticationError(SecretsError):
+    """The login was refused."""
+
+
+class SecretsRoleNotFoundError(SecretsAuthenticationError):
+    """The auth method knows no role of this name."""
+
+
+class SecretsUnavailableError(SecretsError):
+    """No usable answer: connection refused, timed out, or a server error. Another try may succeed."""
+
+    retryable = True
+
+
+class SecretsSealedError(SecretsUnavailableError):
+    """The server answers, but is sealed, not initialised, or a standby that cannot serve."""
+
+
+class SecretsTLSError(SecretsUnavailableError):
+    """The server's certificate is not trusted, or is for another name."""
+
+
+class SecretsMalformedResponseError(SecretsUnavailableError):
+    """The answer is not what the API promises: not JSON, wrong shape, or too large."""
+
+
+class SecretsRateLimitedError(SecretsUnavailableError):
+    """The server throttles; `retry_after` seconds, when it said so."""
+
+    def __init__(self, detail: str, *, path: str = "", retry_after: float | None = None) -> None:
+        super().__init__(detail, path=path)
+        self.retry_after = retry_after

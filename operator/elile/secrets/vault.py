@@ -1,0 +1,267 @@
+"""HashiCorp Vault and OpenBao over hvac: the one place that imports it, and where its errors stop."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import hvac.adapters
+import hvac.api
+import hvac.api.auth_methods
+import hvac.api.secrets_engines
+import hvac.exceptions
+import requests
+
+from elile.secrets.answers import Flavor, KVMetadata, KVValue, KVVersionState, Login, ServerState
+from elile.secrets.errors import (
+    SecretAccessDeniedError,
+    SecretDeletedError,
+    SecretMountNotFoundError,
+    SecretNotFoundError,
+    SecretsAuthenticationError,
+    SecretsError,
+    SecretsMalformedResponseError,
+    SecretsRateLimitedError,
+    SecretsRoleNotFoundError,
+    SecretsSealedError,
+    SecretsUnavailableError,
+    SecretVersionNotFoundError,
+)
+from elile.secrets.redact import Redacted, SecretStr
+from elile.secrets.transport import BoundedAdapter, VaultEndpoint, from_transport
+
+__all__ = ["OBJECT_HEADER", "VaultClient"]
+
+OBJECT_HEADER = "X-Elile-Object"
+
+
+class VaultClient:
+    """Blocking calls to one server, safe to share between threads.
+
+    Environment settings (proxies, netrc, CA bundles) are ignored and redirects are not followed: a token is sent to
+    the configured address and nowhere else. Every method raises errors of `elile.secrets.errors` only.
+    `on_behalf_of` is sent as a header, so that the server's audit log can tell which object caused a call.
+    """
+
+    def __init__(self, endpoint: VaultEndpoint) -> None:
+        self.endpoint = endpoint
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.mount("https://", BoundedAdapter(endpoint))
+        self._session.mount("http://", BoundedAdapter(endpoint))
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._session.close()
+
+    def state(self) -> ServerState:
+        """Ask whether the server is there, initialised and unsealed. Needs no token."""
+        with _converted("sys/seal-status"):
+            body = _mapping(hvac.api.SystemBackend(self._adapter()).read_seal_status())
+            return ServerState(
+                flavor=Flavor.OPENBAO if "commit_date" in body else Flavor.VAULT,
+                version=str(body["version"]),
+                initialized=bool(body["initialized"]),
+                sealed=bool(body["sealed"]),
+                cluster_id=str(body.get("cluster_id") or ""),
+            )
+
+    def login_kubernetes(self, *, mount: str, role: str, jwt: SecretStr, on_behalf_of: str = "") -> Login:
+        """Exchange a ServiceAccount token for a token of the server's.
+
+        Raises SecretsRoleNotFoundError, SecretMountNotFoundError or SecretsAuthenticationError when refused.
+        """
+        path = f"auth/{mount}/login"
+        with _converted(path, login=True):
+            method = hvac.api.auth_methods.Kubernetes(self._adapter(on_behalf_of=on_behalf_of))
+            return _login(method.login(role, jwt.reveal(), use_token=False, mount_point=mount))
+
+    def renew(self, token: SecretStr) -> Login:
+        """Renew a token; near its maximum age the granted seconds shrink."""
+        with _converted("auth/token/renew-self"):
+            return _login(hvac.api.auth_methods.Token(self._adapter(token)).renew_self())
+
+    def revoke(self, token: SecretStr) -> None:
+        """Revoke a token and what hangs from it."""
+        with _converted("auth/token/revoke-self"):
+            hvac.api.auth_methods.Token(self._adapter(token)).revoke_self()
+
+    def is_valid(self, token: SecretStr) -> bool:
+        """Tell an expired token from a forbidden path: both answer 403 (needs the `default` policy's lookup-self)."""
+        try:
+            with _converted("auth/token/lookup-self"):
+                hvac.api.auth_methods.Token(self._adapter(token)).lookup_self()
+        except SecretAccessDeniedError:
+            return False
+        return True
+
+    def kv2_metadata(self, token: SecretStr, *, mount: str, path: str, on_behalf_of: str = "") -> KVMetadata:
+        """Read which versions exist. Raises SecretNotFoundError, SecretMountNotFoundError, SecretAccessDeniedError."""
+        with _converted(f"{mount}/metadata/{path}"):
+            body = self._kv2(token, on_behalf_of).read_secret_metadata(path, mount_point=mount)
+            data = _mapping(_mapping(body)["data"])
+            versions = {
+                int(number): KVVersionState(_in_the_past(v["deletion_time"]), bool(v["destroyed"]))
+                for number, v in _mapping(data["versions"]).items()
+            }
+            return KVMetadata(int(data["current_version"]), versions)
+
+    def kv2_read(
+        self, token: SecretStr, *, mount: str, path: str, version: int | None = None, on_behalf_of: str = ""
+    ) -> KVValue:
+        """Read one version, the current one when `version` is None. A deleted version never falls back to an older.
+
+        Raises SecretNotFoundError, SecretVersionNotFoundError, SecretDeletedError, SecretMountNotFoundError,
+        SecretAccessDeniedError.
+        """
+        with _converted(f"{mount}/data/{path}", version=version):
+            body = self._kv2(token, on_behalf_of).read_secret_version(
+                path, version=version, mount_point=mount, raise_on_deleted_version=True
+            )
+            data = _mapping(_mapping(body)["data"])
+            return KVValue(int(data["metadata"]["version"]), Redacted(_mapping(data["data"])))
+
+    def _kv2(self, token: SecretStr, on_behalf_of: str) -> Any:
+        return hvac.api.secrets_engines.KvV2(self._adapter(token, on_behalf_of=on_behalf_of))
+
+    def _adapter(self, token: SecretStr | None = None, *, on_behalf_of: str = "") -> "_Adapter":
+        return _Adapter(
+            base_uri=self.endpoint.address,
+            token=token.reveal() if token else None,
+            timeout=self.endpoint.timeout,
+            session=self._session,
+            allow_redirects=False,
+            on_behalf_of=on_behalf_of,
+        )
+
+
+class _Adapter(hvac.adapters.JSONAdapter):  # type: ignore[misc] # hvac ships no types
+    """hvac's adapter with the object's header, and with errors of our own made where the whole answer is at hand."""
+
+    def __init__(self, *, on_behalf_of: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.on_behalf_of = on_behalf_of
+
+    def request(self, method: str, url: str, headers: Mapping[str, str] | None = None, **kwargs: Any) -> Any:
+        sent = {**(headers or {}), **({OBJECT_HEADER: self.on_behalf_of} if self.on_behalf_of else {})}
+        answer = super().request(method, url, headers=sent, **kwargs)
+        # hvac hands back the bare response for a redirect, and for a body that is not JSON.
+        if isinstance(answer, requests.Response) and answer.status_code != 204:
+            if answer.is_redirect or answer.status_code in (301, 302, 303, 307, 308):
+                raise SecretsUnavailableError("the server redirects elsewhere; name the active node in spec.address")
+            raise SecretsMalformedResponseError(f"answered {answer.status_code} with a body that is not JSON")
+        return answer
+
+    def _raise_for_error(self, _method: str, _url: str, response: requests.Response) -> None:
+        raise _RefusedError(response)
+
+
+class _RefusedError(Exception):
+    """A status of 400 or more, on its way to `_converted`, which knows what was asked."""
+
+    def __init__(self, response: requests.Response) -> None:
+        super().__init__(response.status_code)
+        self.status = response.status_code
+        self.retry_after = _seconds(response.headers.get("Retry-After"))
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        self.body: Mapping[str, Any] | None = body if isinstance(body, dict) else None
+        errors = self.body.get("errors") if self.body else None
+        self.errors = [str(e) for e in errors] if isinstance(errors, list) else []
+
+    def says(self, text: str) -> bool:
+        return any(text in e for e in self.errors)
+
+
+@contextmanager
+def _converted(path: str, *, version: int | None = None, login: bool = False) -> Iterator[None]:
+    """Let nothing out but our own errors; the server's text may hold a path or a value, so it stays behind."""
+    try:
+        yield
+    except SecretsError as e:
+        e.path = e.path or path
+        raise
+    except _RefusedError as refused:
+        raise _from_status(refused, path, version, login) from None
+    except requests.RequestException as e:
+        raise from_transport(e, path) from None
+    except hvac.exceptions.VaultError as e:
+        raise SecretsUnavailableError(f"hvac gave up: {type(e).__name__}", path=path) from None
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise SecretsMalformedResponseError(
+            f"the answer has not the shape the API promises ({type(e).__name__})", path=path
+        ) from None
+
+
+def _from_status(refused: _RefusedError, path: str, version: int | None, login: bool) -> SecretsError:
+    """Translate a status, in the order of the statuses."""
+    status = refused.status
+    if refused.body is None:
+        return SecretsMalformedResponseError(f"answered {status} with a body that is not JSON", path=path)
+    if refused.says("no handler for route"):  # 404 by the router, 400 on some versions: no engine there at all
+        return SecretMountNotFoundError("nothing is mounted there", path=path)
+    if login and refused.says("invalid role name"):
+        return SecretsRoleNotFoundError("the auth method knows no such role", path=path)
+    if login and status in (400, 401, 403):
+        return SecretsAuthenticationError("the login was refused", path=path)
+    if status in (401, 403):
+        return SecretAccessDeniedError("permission denied", path=path)
+    if status == 404:
+        return _from_not_found(refused.body, path, version)
+    if status == 429:
+        return SecretsRateLimitedError("the server throttles", path=path, retry_after=refused.retry_after)
+    if status in (472, 473, 501) or (status == 503 and refused.says("sealed")):
+        return SecretsSealedError("sealed, not initialised or standby", path=path)
+    if 400 <= status < 500 and status not in (408, 412):
+        return SecretsMalformedResponseError(f"refused the request with {status}", path=path)
+    return SecretsUnavailableError(f"answered {status}", path=path)
+
+
+def _from_not_found(body: Mapping[str, Any], path: str, version: int | None) -> SecretsError:
+    """A 404 with metadata is a deleted version; with empty errors it is a missing path or version."""
+    data = body.get("data")
+    metadata = data.get("metadata") if isinstance(data, dict) else None
+    if isinstance(metadata, dict):
+        return SecretDeletedError(
+            f"version {metadata.get('version')} is {'destroyed' if metadata.get('destroyed') else 'deleted'}",
+            path=path,
+            version=int(metadata.get("version") or 0),
+            deleted_at=_time(metadata.get("deletion_time")),
+            destroyed=bool(metadata.get("destroyed")),
+        )
+    if version is not None:
+        return SecretVersionNotFoundError(f"version {version} does not exist", path=path)
+    return SecretNotFoundError("nothing is stored there", path=path)
+
+
+def _login(body: Any) -> Login:
+    auth = _mapping(_mapping(body)["auth"])
+    return Login(
+        token=SecretStr(str(auth["client_token"])), ttl=float(auth["lease_duration"]), renewable=bool(auth["renewable"])
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return value
+
+
+def _time(text: Any) -> datetime | None:
+    if not isinstance(text, str) or not text:
+        return None
+    # Nine digits of a second are more than Python parses.
+    return datetime.fromisoformat(text[:19] + "+00:00")
+
+
+def _in_the_past(text: Any) -> bool:
+    """A deletion time may lie ahead (`delete_version_after`); the version is readable until then."""
+    moment = _time(text)
+    return moment is not None and moment.timestamp() <= time.time()
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and text.isdigit() else None

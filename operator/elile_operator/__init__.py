@@ -1,0 +1,1 @@
+"""The Elile operator: secrets from Vault or OpenBao to the files of pods."""

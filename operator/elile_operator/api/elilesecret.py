@@ -1,0 +1,365 @@
+"""ElileSecret: values from Vault as files of pods."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from elile_operator.api.durations import LONGEST
+from elile_operator.api.meta import MAX_NAME, NAME_FITS, Condition
+from elile_operator.api.model import ApiObject, Column, Crd, SpecModel, StatusModel, Time
+from elile_operator.api.rules import Checked, DurationBetween, ListType, Rule, Subject, exactly_one, matches
+from elile_operator.api.syntax import (
+    MAX_KEY,
+    MAX_LABEL,
+    MAX_MOUNT,
+    MAX_PATH,
+    MAX_ROLE,
+    MAX_SECRET_KEY,
+    MAX_SUBDOMAIN,
+    dns_label,
+    dns_subdomain,
+    free_metadata,
+    is_secret_key,
+    key_or_pointer,
+    role_name,
+    secret_key,
+    vault_path,
+)
+
+MAX_SOURCES = 64
+MAX_KEYS = 64  # of one source; a source that delivers more is better delivered whole
+MAX_METADATA = 32  # labels and annotations each
+
+
+class SecretType(StrEnum):
+    """The types of Secrets that can be made."""
+
+    OPAQUE = "Opaque"
+
+
+class Decode(StrEnum):
+    """How a value is decoded before it is delivered."""
+
+    BASE64 = "Base64"
+
+
+class SecretMode(StrEnum):
+    """Whose the Secret is."""
+
+    OWN = "Own"
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of the Secret when the ElileSecret goes."""
+
+    DELETE = "Delete"
+    RETAIN = "Retain"
+
+
+class VaultAccess(SpecModel):
+    """Which server, and as whom."""
+
+    server: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_NAME),
+        Checked(dns_subdomain("spec.vault.server")),
+    ] = Field("default", description="Name of the VaultServer. Absent: default.")
+    role: (
+        Annotated[str, StringConstraints(min_length=1, max_length=MAX_ROLE), Checked(role_name("spec.vault.role"))]
+        | None
+    ) = Field(None, description="Role to log in with. Absent: the server's default.")
+    service_account_name: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=MAX_SUBDOMAIN),
+            Checked(dns_subdomain("spec.vault.serviceAccountName")),
+        ]
+        | None
+    ) = Field(None, description="ServiceAccount of this namespace to log in as. Absent: the server's default.")
+
+
+class KvSource(SpecModel):
+    """An entry of a key-value engine."""
+
+    mount: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=MAX_MOUNT),
+            Checked(*vault_path("spec.sources[].kv.mount")),
+        ]
+        | None
+    ) = Field(None, description="Mount of the engine. Absent: the server's default.")
+    path: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_PATH),
+        Checked(*vault_path("spec.sources[].kv.path")),
+    ] = Field(description="Path of the entry below the mount, without data/ of Vault's HTTP API.")
+    version: (
+        Annotated[
+            int,
+            Checked(
+                Rule(
+                    "self >= 1",
+                    "spec.sources[].kv.version must be 1 or more; remove it for the latest version",
+                    lambda v: v >= 1,
+                )
+            ),
+        ]
+        | None
+    ) = Field(None, description="Version to stay at. Absent: the latest, followed.")
+
+
+class KeyMapping(SpecModel):
+    """One key of the entry, and the key of the Secret it becomes."""
+
+    from_: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_KEY),
+        Checked(key_or_pointer("spec.sources[].keys[].from")),
+    ] = Field(alias="from", description="Key of the entry, or a JSON pointer into it such as /tls/ca.")
+    to: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=MAX_SECRET_KEY),
+            Checked(*secret_key("spec.sources[].keys[].to")),
+        ]
+        | None
+    ) = Field(None, description="Key of the Secret, to which the prefix is added. Absent: the same as from.")
+    decode: Decode | None = Field(
+        None, description="Base64: the value is base64 and its bytes are delivered. Absent: delivered as it is."
+    )
+
+    @property
+    def target(self) -> str:
+        """Key of the Secret, without the prefix."""
+        return self.to if self.to is not None else self.from_
+
+
+_HAS_TARGET = Rule(
+    f"has(self.to) || ({' && '.join(rule.cel for rule in secret_key('', Subject('self.from', str)))})",
+    "spec.sources[].keys[].from is no key of a Secret; say in spec.sources[].keys[].to which one it becomes",
+    lambda v: v.to is not None or is_secret_key(v.from_),
+)
+
+_TARGETS_DIFFER = Rule(
+    # Mapped first: the API server's estimate of the cost grows with the square of what stands in the inner loop.
+    "[self.map(k, has(k.to) ? k.to : k.from)].all(targets, targets.all(t, targets.exists_one(u, u == t)))",
+    "spec.sources[].keys holds two entries for one key of the Secret; give them different spec.sources[].keys[].to",
+    lambda v: len({mapping.target for mapping in v}) == len(v),
+)
+
+
+class Source(SpecModel):
+    """One place that values come from."""
+
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_LABEL),
+        Checked(dns_label("spec.sources[].name")),
+    ] = Field(description="Name of the source within this object.")
+    kv: KvSource | None = Field(None, description="An entry of a key-value engine.")
+    keys: (
+        Annotated[
+            tuple[Annotated[KeyMapping, Checked(_HAS_TARGET)], ...],
+            Field(min_length=1, max_length=MAX_KEYS),
+            ListType("map", ("from",)),
+            Checked(_TARGETS_DIFFER),
+        ]
+        | None
+    ) = Field(None, description="Which keys are delivered, and as what. Absent: all keys, as they are.")
+    prefix: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=MAX_SECRET_KEY),
+            Checked(
+                matches(
+                    "[-._a-zA-Z0-9]+",
+                    "spec.sources[].prefix must be letters, digits, '-', '_' and '.', as a key of a Secret",
+                )
+            ),
+        ]
+        | None
+    ) = Field(None, description="Put before every key of this source. Absent: nothing.")
+    optional: bool = Field(False, description="Whether the path may be missing. Absent: false.")
+    override: bool = Field(
+        False,
+        description="Whether keys of this source replace those of earlier ones; otherwise a key given twice is an "
+        "error. Absent: false.",
+    )
+
+
+class SecretTarget(SpecModel):
+    """The Secret that is written."""
+
+    name: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=MAX_SUBDOMAIN),
+            Checked(dns_subdomain("spec.delivery.secret.name")),
+        ]
+        | None
+    ) = Field(None, description="Name of the Secret; after a change the old one is removed. Absent: this object's.")
+    labels: Annotated[
+        dict[
+            str,
+            Annotated[
+                str,
+                StringConstraints(max_length=MAX_LABEL),
+                Checked(
+                    matches(
+                        "([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?",
+                        "spec.delivery.secret.labels must hold values of letters, digits, '-', '_' and '.'",
+                    )
+                ),
+            ],
+        ],
+        Field(max_length=MAX_METADATA),
+        free_metadata("spec.delivery.secret.labels"),
+    ] = Field(default_factory=dict, description="Labels added to the Secret. Absent: none.")
+    annotations: Annotated[
+        dict[str, Annotated[str, StringConstraints(max_length=4096)]],
+        Field(max_length=MAX_METADATA),
+        free_metadata("spec.delivery.secret.annotations"),
+    ] = Field(default_factory=dict, description="Annotations added to the Secret. Absent: none.")
+    mode: SecretMode = Field(
+        SecretMode.OWN, description="Own: the Secret holds exactly the keys of this object. Absent: Own."
+    )
+
+
+class Delivery(SpecModel):
+    """How the values reach the pods."""
+
+    secret: SecretTarget = Field(
+        default_factory=SecretTarget,
+        description="A Secret that pods mount. Absent: one of this object's name.",
+    )
+    poke: bool = Field(
+        True, description="Whether kubelet is asked to refresh the volumes of running pods at once. Absent: true."
+    )
+
+
+class Refresh(SpecModel):
+    """When the sources are read again though nothing says that they changed."""
+
+    interval: Annotated[timedelta, DurationBetween("spec.refresh.interval", timedelta(seconds=1), LONGEST)] | None = (
+        Field(None, description="How often, as a duration such as 90s or 1h30m. Absent: as the server says.")
+    )
+
+
+class ElileSecretSpec(SpecModel):
+    """What the team wants in its Secret."""
+
+    type: SecretType = Field(SecretType.OPAQUE, description="Type of the Secret; it cannot be changed. Absent: Opaque.")
+    vault: VaultAccess = Field(
+        default_factory=VaultAccess, description="Which server, and as whom. Absent: the VaultServer named default."
+    )
+    sources: Annotated[
+        tuple[Annotated[Source, Checked(exactly_one("spec.sources[]", ("kv",)))], ...],
+        Field(min_length=1, max_length=MAX_SOURCES),
+        ListType("map", ("name",)),
+    ] = Field(description="Where the values come from, merged in this order.")
+    delivery: Delivery = Field(
+        default_factory=Delivery,
+        description="How the values reach the pods. Absent: as a Secret of this object's name.",
+    )
+    refresh: Refresh = Field(
+        default_factory=Refresh,
+        description="When sources are read again though nothing says that they changed. Absent: as the server says.",
+    )
+    deletion_policy: DeletionPolicy = Field(
+        DeletionPolicy.DELETE,
+        description="Delete: the Secret goes with this object. Retain: it stays. Absent: Delete.",
+    )
+
+
+class SourceStatus(StatusModel):
+    """What was read from one source."""
+
+    name: str = Field(description="Name of the source in the spec.")
+    path: str | None = Field(None, description="Mount and path that were read.")
+    version: int | None = Field(None, description="Version that is delivered.")
+
+
+class ConsumersStatus(StatusModel):
+    """Which pods use the values."""
+
+    summary: str | None = Field(None, description="Current, assumed and all pods in one text, such as 1+2?/3.")
+    total: int | None = Field(None, description="Running pods that mount the Secret.")
+    current: int | None = Field(None, description="Pods that are proved to use the last values.")
+    assumed: int | None = Field(None, description="Pods that were poked, where nothing proves more.")
+    stale: Annotated[tuple[str, ...], ListType("atomic")] = Field(
+        (), description="Up to ten pods that do not use the last values."
+    )
+    need_restart: Annotated[tuple[str, ...], ListType("atomic")] = Field(
+        (), description="Up to ten pods that see new values only after a restart."
+    )
+
+
+class ElileSecretStatus(StatusModel):
+    """What the operator did."""
+
+    observed_generation: int | None = Field(None, description="The generation of the spec that the status is about.")
+    revision: int | None = Field(None, description="How many distinct contents the Secret has had.")
+    keys: Annotated[tuple[str, ...], ListType("atomic")] = Field((), description="Names of the Secret's keys.")
+    secret_name: str | None = Field(None, description="Name of the Secret.")
+    server: str | None = Field(None, description="Name of the VaultServer.")
+    handled_refresh: str | None = Field(
+        None, description="Last value of the annotation elile.io/refresh that was answered."
+    )
+    sources: Annotated[tuple[SourceStatus, ...], ListType("map", ("name",))] = Field(
+        (), description="What was read, by source."
+    )
+    conditions: Annotated[tuple[Condition, ...], ListType("map", ("type",))] = Field(
+        (), description="Ready, Stalled, Synced, SecretCurrent and ConsumersCurrent."
+    )
+    last_change_time: Time | None = Field(None, description="When the content of the Secret changed last.")
+    consumers: ConsumersStatus | None = Field(None, description="Which pods use the values.")
+    rotation: str | None = Field(None, description="State of the rotation in one word. Absent: nothing rotates.")
+    next_rotation_time: str | None = Field(None, description="When the value is replaced next.")
+
+
+# The default counts as written: adding or removing `type: Opaque` is no change.
+_TYPE_STAYS = Rule(
+    "(has(self.type) ? self.type : 'Opaque') == (has(oldSelf.type) ? oldSelf.type : 'Opaque')",
+    "spec.type cannot be changed, since the type of a Secret cannot; make a new ElileSecret",
+    None,
+)
+
+
+class ElileSecret(ApiObject):
+    """Values from Vault, delivered as files of pods."""
+
+    crd: ClassVar[Crd] = Crd(
+        kind="ElileSecret",
+        plural="elilesecrets",
+        short_name="els",
+        namespaced=True,
+        columns=(
+            Column(
+                "Ready", '.status.conditions[?(@.type=="Ready")].status', "Whether what the spec asks is delivered."
+            ),
+            Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, in one word."),
+            Column("Revision", ".status.revision", "How many distinct contents the Secret has had.", "integer"),
+            Column("Consumers", ".status.consumers.summary", "Pods: current, assumed with ?, of all."),
+            Column("Rotation", ".status.rotation", "State of the rotation."),
+            # No date: kubectl prints the time since a date, and <invalid> for one to come.
+            Column("Next-Rotation", ".status.nextRotationTime", "When the value is replaced next."),
+            Column("Last-Change", ".status.lastChangeTime", "Time since the content changed.", "date"),
+            Column("Age", ".metadata.creationTimestamp", "Time since the object was made.", "date"),
+            Column("Type", ".spec.type", "Type of the Secret; nothing means Opaque.", priority=1),
+            Column("Secret", ".status.secretName", "Name of the Secret.", priority=1),
+            Column("Server", ".status.server", "Name of the VaultServer.", priority=1),
+            Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, for people.", priority=1),
+        ),
+        rules=(NAME_FITS,),
+    )
+
+    spec: Annotated[ElileSecretSpec, Checked(_TYPE_STAYS)] = Field(description="What the team wants in its Secret.")
+    status: ElileSecretStatus = Field(default_factory=ElileSecretStatus, description="What the operator did.")
+
+    @property
+    def secret_name(self) -> str:
+        """Name of the Secret that is wanted."""
+        return self.spec.delivery.secret.name or self.metadata.name

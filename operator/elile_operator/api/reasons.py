@@ -1,0 +1,128 @@
+"""The closed list of reasons, each with its sentence and with what it means for the conditions of an object."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Mark(StrEnum):
+    """What a reason makes of one condition."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+    KEEP = "Keep"  # what the last answer about this generation said; Unknown before the first one
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a reason makes of the conditions of an ElileSecret.
+
+    ready: what the spec asks is delivered and not known to be wrong.
+    stalled: waiting will not cure it, a person must change a Kubernetes object that exists; never set where
+        a change in Vault alone, or an object still to be created, is the cure.
+    synced: what is delivered was compared with Vault within three intervals.
+    """
+
+    ready: Mark
+    stalled: Mark
+    synced: Mark
+
+
+GOOD = Effect(Mark.TRUE, Mark.FALSE, Mark.TRUE)
+AWAY = Effect(Mark.KEEP, Mark.FALSE, Mark.KEEP)  # no answer: nothing new is known about what is delivered
+STALE = Effect(Mark.KEEP, Mark.FALSE, Mark.FALSE)
+WRONG = Effect(Mark.FALSE, Mark.FALSE, Mark.FALSE)  # refused, missing or wrong; it may end without a change here
+STALLED = Effect(Mark.FALSE, Mark.TRUE, Mark.FALSE)
+SILENT = Effect(Mark.KEEP, Mark.KEEP, Mark.KEEP)  # the reason of another condition
+
+
+class Reason(StrEnum):
+    """Why a condition has its status. Conditions and events use nothing else; alerts and GitOps tools rely on it."""
+
+    sentence: str
+    effect: Effect
+
+    # The defaults are for the look-up of a member by its text; every member says both.
+    def __new__(cls, value: str, sentence: str = "", effect: Effect = SILENT) -> "Reason":
+        reason = str.__new__(cls, value)
+        reason._value_ = value
+        reason.sentence = sentence
+        reason.effect = effect
+        return reason
+
+    SYNCED = "Synced", "The Secret holds what the sources say.", GOOD
+    UNCHANGED = "Unchanged", "The sources were read and nothing changed.", GOOD
+
+    # The spec itself, and what it names in Kubernetes.
+    SPEC_INVALID = "SpecInvalid", "The spec holds something that this version of Elile cannot follow.", STALLED
+    SERVER_NOT_FOUND = "ServerNotFound", "The VaultServer does not exist.", WRONG
+    SERVER_NOT_READY = "ServerNotReady", "The VaultServer is not ready.", AWAY
+    NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed", "The VaultServer does not allow this namespace.", STALLED
+    NAMESPACE_NOT_BOUND = "NamespaceNotBound", "The operator has no rights in this namespace.", WRONG
+    SERVICE_ACCOUNT_NOT_FOUND = "ServiceAccountNotFound", "The ServiceAccount does not exist.", WRONG
+    AUDIENCE_NOT_ALLOWED = "AudienceNotAllowed", "Kubernetes refuses a token for the audience of the server.", STALLED
+    RESERVED_METADATA = "ReservedMetadata", "A label or annotation for the Secret is reserved.", STALLED
+
+    # The way to Vault.
+    SERVER_READY = "ServerReady", "The server answers and is unsealed.", SILENT
+    VAULT_UNREACHABLE = "VaultUnreachable", "The server does not answer.", AWAY
+    VAULT_SEALED = "VaultSealed", "The server is sealed.", AWAY
+    VAULT_THROTTLED = "VaultThrottled", "The server limits the rate of requests.", AWAY
+    TLS_UNTRUSTED = "TLSUntrusted", "The certificate of the server is not trusted.", AWAY
+    MALFORMED_RESPONSE = "MalformedResponse", "The answer is not one of Vault or OpenBao.", AWAY
+    PLAIN_HTTP_REFUSED = "PlainHTTPRefused", "The server is addressed without TLS, which is not allowed.", STALLED
+    READ_STALE = "ReadStale", "The sources could not be read for three intervals.", STALE
+
+    # What Vault answers.
+    LOGIN_DENIED = "LoginDenied", "The server refuses the login.", WRONG
+    ROLE_NOT_FOUND = "RoleNotFound", "The role does not exist in the server.", WRONG
+    PERMISSION_DENIED = "PermissionDenied", "The role may not read the path.", WRONG
+    MOUNT_NOT_FOUND = "MountNotFound", "No secrets engine is mounted there.", WRONG
+    PATH_NOT_FOUND = "PathNotFound", "The path does not exist.", WRONG
+    VERSION_NOT_FOUND = "VersionNotFound", "The version does not exist.", WRONG
+    VERSION_DELETED = "VersionDeleted", "The version is deleted or destroyed.", WRONG
+
+    # What is made of the answer. Stalled where Vault's values are fine and the spec cannot deliver them.
+    KEY_NOT_FOUND = "KeyNotFound", "A key that the spec names is not there.", WRONG
+    KEY_CONFLICT = "KeyConflict", "Two sources give the same key.", STALLED
+    SHAPE_INVALID = "ShapeInvalid", "A key or value cannot be delivered as it is.", WRONG
+    TOO_LARGE = "TooLarge", "The data is larger than a Secret may be.", STALLED
+
+    # The Secret.
+    SECRET_NOT_OWNED = "SecretNotOwned", "A Secret of that name exists and belongs to somebody else.", STALLED
+    SECRET_CONFLICT = "SecretConflict", "Somebody else keeps changing the Secret.", WRONG
+    SECRET_CURRENT = "SecretCurrent", "The Secret holds the last values read and running pods were poked.", SILENT
+    POKE_PENDING = "PokePending", "The Secret holds the last values read, not every running pod was poked yet.", SILENT
+
+    # Those who use it.
+    CONSUMERS_CURRENT = "ConsumersCurrent", "The declared proof is there that all consumers use the value.", SILENT
+    AWAITING_CONSUMERS = "AwaitingConsumers", "Not all consumers are proved to use the value.", SILENT
+    PROOF_UNDECLARED = "ProofUndeclared", "The spec does not say how consumers prove that they use a value.", SILENT
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEffect:
+    """What a reason makes of the conditions of a VaultServer."""
+
+    ready: Mark
+    reachable: Mark
+    unsealed: Mark
+
+
+_NO_ANSWER = ServerEffect(Mark.FALSE, Mark.FALSE, Mark.UNKNOWN)
+
+# The reasons a VaultServer can have: its own state, where "not now" is False; its tenants keep what they have.
+SERVER_EFFECTS: Mapping[Reason, ServerEffect] = MappingProxyType(
+    {
+        Reason.SERVER_READY: ServerEffect(Mark.TRUE, Mark.TRUE, Mark.TRUE),
+        Reason.VAULT_THROTTLED: ServerEffect(Mark.KEEP, Mark.TRUE, Mark.KEEP),
+        Reason.VAULT_SEALED: ServerEffect(Mark.FALSE, Mark.TRUE, Mark.FALSE),
+        Reason.VAULT_UNREACHABLE: _NO_ANSWER,
+        Reason.TLS_UNTRUSTED: _NO_ANSWER,
+        Reason.PLAIN_HTTP_REFUSED: _NO_ANSWER,
+        Reason.MALFORMED_RESPONSE: _NO_ANSWER,
+        Reason.SPEC_INVALID: ServerEffect(Mark.FALSE, Mark.UNKNOWN, Mark.UNKNOWN),
+    }
+)

@@ -1,0 +1,246 @@
+"""VaultServer: one Vault or OpenBao, and how tenants log in to it."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from elile_operator.api.durations import LONGEST
+from elile_operator.api.meta import NAME_FITS, Condition
+from elile_operator.api.model import ApiObject, Column, Crd, SpecModel, StatusModel
+from elile_operator.api.rules import Checked, DurationBetween, ListType, Rule, between, exactly_one, free_of, matches
+from elile_operator.api.selector import AllowedNamespaces
+from elile_operator.api.syntax import (
+    MAX_MOUNT,
+    MAX_ROLE,
+    MAX_SUBDOMAIN,
+    NAMESPACE_PLACEHOLDER,
+    RESOLVED,
+    dns_subdomain,
+    role_name,
+    vault_path,
+)
+
+_HOST = r"([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\])"
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+
+Address = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=300),
+    Checked(
+        matches(
+            f"https?://{_HOST}(:{_PORT})?",
+            "spec.address must be scheme, host and port alone, without path, user or query: "
+            "for example https://vault.vault.svc:8200",
+        )
+    ),
+]
+
+
+class Tls(SpecModel):
+    """How the server's certificate is verified. Verification is never skipped."""
+
+    ca_bundle: (
+        Annotated[
+            str,
+            StringConstraints(max_length=131072),
+            Checked(
+                Rule(
+                    "self.contains('-----BEGIN CERTIFICATE-----') && !self.contains('PRIVATE KEY')",
+                    "spec.tls.caBundle must be certificates in PEM and no key; put the certificate of the CA there",
+                    lambda v: "-----BEGIN CERTIFICATE-----" in v and "PRIVATE KEY" not in v,
+                )
+            ),
+        ]
+        | None
+    ) = Field(None, description="Certificates, in PEM, that the server's is checked against. Absent: the system's.")
+    server_name: (
+        Annotated[
+            str,
+            StringConstraints(max_length=MAX_SUBDOMAIN),
+            Checked(matches(_HOST, "spec.tls.serverName must be a host name alone, without scheme, port or path")),
+        ]
+        | None
+    ) = Field(None, description="Name that the certificate must be for. Absent: the host of the address.")
+    allow_plain_http: bool = Field(
+        False,
+        alias="allowPlainHTTP",
+        description="Whether the address may use http, which anybody on the way can read. Absent: false.",
+    )
+
+
+class KubernetesAuth(SpecModel):
+    """The auth method `kubernetes`: Vault asks Kubernetes whether the ServiceAccount's token is good."""
+
+    mount: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_MOUNT),
+        Checked(
+            *vault_path("spec.auth.kubernetes.mount"),
+            free_of("^auth/", "spec.auth.kubernetes.mount must be written without auth/, for example kubernetes"),
+        ),
+    ] = Field("kubernetes", description="Where the auth method is mounted, without auth/. Absent: kubernetes.")
+    audience: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=253),
+        Checked(
+            matches("[!-~]+", "spec.auth.kubernetes.audience must be one word of plain characters, for example elile"),
+            free_of(
+                r"^(https?://)?kubernetes\.default",
+                "spec.auth.kubernetes.audience must not be the one of the Kubernetes API, where Vault could then use "
+                "the tenant's token; choose a word of its own, for example elile",
+            ),
+        ),
+    ] = Field("elile", description="Audience of the tokens sent to Vault; its roles must expect it. Absent: elile.")
+
+
+class Auth(SpecModel):
+    """How tenants log in: always with a short-lived token of the tenant's own ServiceAccount."""
+
+    kubernetes: KubernetesAuth | None = Field(None, description="Log in with Vault's auth method `kubernetes`.")
+
+
+class Defaults(SpecModel):
+    """What ElileSecrets that say nothing get. `${namespace}` stands for the namespace of the ElileSecret."""
+
+    role: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_ROLE),
+        Checked(role_name("spec.defaults.role", RESOLVED)),
+    ] = Field("elile", description="Role to log in with; may hold ${namespace}. Absent: elile.")
+    service_account_name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_SUBDOMAIN),
+        Checked(dns_subdomain("spec.defaults.serviceAccountName", RESOLVED)),
+    ] = Field(
+        "default",
+        description="ServiceAccount of the ElileSecret's namespace to log in as; may hold ${namespace}. "
+        "Absent: default.",
+    )
+    mount: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_MOUNT),
+        Checked(*vault_path("spec.defaults.mount", RESOLVED)),
+    ] = Field(
+        "secret",
+        description="Mount of the KV engine that sources read from; may hold ${namespace}. Absent: secret.",
+    )
+
+
+class Poll(SpecModel):
+    """How changes are found when no hint arrives."""
+
+    interval: Annotated[timedelta, DurationBetween("spec.poll.interval", timedelta(seconds=1), LONGEST)] = Field(
+        timedelta(seconds=60),
+        description="How often versions are compared, as a duration such as 90s or 1h30m. Absent: 60s.",
+    )
+
+
+class Limits(SpecModel):
+    """How much is asked of the server at most, by all tenants together."""
+
+    requests_per_second: Annotated[int, Checked(between("spec.limits.requestsPerSecond", 1, 10_000))] = Field(
+        500, description="Requests a second. Absent: 500."
+    )
+    concurrency: Annotated[int, Checked(between("spec.limits.concurrency", 1, 128))] = Field(
+        16, description="Requests at one time. Absent: 16."
+    )
+    timeout: Annotated[
+        timedelta, DurationBetween("spec.limits.timeout", timedelta(seconds=1), timedelta(minutes=5))
+    ] = Field(timedelta(seconds=10), description="How long one request may take. Absent: 10s.")
+
+
+class VaultServerSpec(SpecModel):
+    """What the administrator says about the server."""
+
+    address: Address = Field(description="Address of the server, for example https://vault.vault.svc:8200.")
+    tls: Tls = Field(
+        default_factory=Tls, description="How the server's certificate is verified. Absent: by the system's CAs."
+    )
+    auth: Annotated[Auth, Checked(exactly_one("spec.auth", ("kubernetes",)))] = Field(
+        description="How tenants log in; exactly one method."
+    )
+    defaults: Defaults = Field(
+        default_factory=Defaults,
+        description="What ElileSecrets that say nothing get; ${namespace} stands for their namespace.",
+    )
+    allowed_namespaces: (
+        Annotated[
+            AllowedNamespaces,
+            Checked(
+                Rule(
+                    "has(self.names) || has(self.selector)",
+                    "spec.allowedNamespaces must hold names or a selector; remove it to allow every namespace",
+                    lambda v: v.names is not None or v.selector is not None,
+                )
+            ),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Which namespaces may use the server: those named and those selected. Absent: every namespace; "
+        "the bindings of Vault's roles decide in any case.",
+    )
+    poll: Poll = Field(
+        default_factory=Poll, description="How changes are found when no hint arrives. Absent: every 60s."
+    )
+    limits: Limits = Field(default_factory=Limits, description="How much is asked of the server at most.")
+
+
+class Flavor(StrEnum):
+    """Which of the two the server is."""
+
+    OPENBAO = "OpenBao"
+    VAULT = "Vault"
+
+
+class VaultServerStatus(StatusModel):
+    """What the operator found."""
+
+    observed_generation: int | None = Field(None, description="The generation of the spec that the status is about.")
+    conditions: Annotated[tuple[Condition, ...], ListType("map", ("type",))] = Field(
+        (), description="Ready, Reachable and Unsealed."
+    )
+    flavor: Flavor | None = Field(None, description="OpenBao or Vault.")
+    server_version: str | None = Field(None, description="Version that the server reports.")
+    cluster_id: str | None = Field(
+        None, alias="clusterID", description="Identity of the Vault cluster: two VaultServers may be one Vault."
+    )
+
+
+_HTTP_IS_ALLOWED = Rule(
+    "!self.address.startsWith('http://') || (has(self.tls) && has(self.tls.allowPlainHTTP) && self.tls.allowPlainHTTP)",
+    "spec.address uses http; use https or set spec.tls.allowPlainHTTP: true",
+    lambda v: not v.address.startswith("http://") or v.tls.allow_plain_http,
+)
+
+
+class VaultServer(ApiObject):
+    """One Vault or OpenBao server and how tenants log in to it."""
+
+    crd: ClassVar[Crd] = Crd(
+        kind="VaultServer",
+        plural="vaultservers",
+        short_name="vsrv",
+        namespaced=False,
+        columns=(
+            Column("Ready", '.status.conditions[?(@.type=="Ready")].status', "Whether the server can be used."),
+            Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, in one word."),
+            Column("Flavor", ".status.flavor", "OpenBao or Vault."),
+            Column("Version", ".status.serverVersion", "Version that the server reports."),
+            Column("Address", ".spec.address", "Address of the server."),
+            Column("Age", ".metadata.creationTimestamp", "Time since the object was made.", "date"),
+        ),
+        rules=(NAME_FITS,),
+    )
+
+    spec: Annotated[VaultServerSpec, Checked(_HTTP_IS_ALLOWED)] = Field(
+        description="What the administrator says about the server."
+    )
+    status: VaultServerStatus = Field(default_factory=VaultServerStatus, description="What the operator found.")
+
+
+def resolve(template: str, *, namespace: str) -> str:
+    """A default of the server for one namespace: `${namespace}` replaced, once, by its name."""
+    return template.replace(NAMESPACE_PLACEHOLDER, namespace)

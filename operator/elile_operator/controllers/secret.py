@@ -1,0 +1,311 @@
+"""ElileSecret: gather what sources and cluster say, decide, write the Secret, poke the pods, tell in the status."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from elile_operator.api.elilesecret import DeletionPolicy, ElileSecret, SourceStatus
+from elile_operator.api.meta import FieldManager
+from elile_operator.api.reasons import Reason
+from elile_operator.api.vaultserver import VaultServer
+from elile_operator.controllers.gathering import Gatherer, entry_of
+from elile_operator.controllers.status import apply_status
+from elile_operator.controllers.world import Unreadable, World
+from elile_operator.decide.access import Access, check_access, plan_reads
+from elile_operator.decide.conditions import find
+from elile_operator.decide.fingerprint import FingerprintKey
+from elile_operator.decide.live import LiveSecret, read_secret
+from elile_operator.decide.manifest import check_metadata, frame, manifest
+from elile_operator.decide.ownership import check_ownership, is_ours
+from elile_operator.decide.pods import poke_targets, summarize
+from elile_operator.decide.render import Rendered, render
+from elile_operator.decide.secret import (
+    Delivered,
+    Freshness,
+    Write,
+    interrupted,
+    is_away,
+    needs_values,
+    plan_write,
+    secret_status,
+    wants_refresh,
+)
+from elile_operator.decide.violation import Violation
+from elile_operator.delivery.poke import Poker
+from elile_operator.delivery.secrets import SecretWriter
+from elile_operator.engine import Clock, ObjectKey, Result
+from elile_operator.kube.client import KubeClient
+from elile_operator.kube.errors import KubeConflictError, KubeForbiddenError, KubeInvalidError, KubeNotFoundError
+from elile_operator.kube.events import Events
+from elile_operator.kube.resources import ELILE_SECRETS
+from elile_operator.sources.reads import Entry, SharedReads
+from elile_operator.sources.servers import Servers
+
+__all__ = ["SecretController", "SecretObserver"]
+
+log = logging.getLogger(__name__)
+
+
+class SecretObserver(Protocol):
+    """Told what was written, for metrics."""
+
+    def secret_written(self, *, operation: str) -> None: ...
+
+
+class SecretController:
+    """Reconciles ElileSecrets.
+
+    It is woken by the object itself, its Secret, its pods, its server, and by polls that found another version; it
+    asks for no time of its own but the moment at which an object that cannot be compared becomes stale.
+    """
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        servers: Servers,
+        reads: SharedReads[ObjectKey],
+        kube: KubeClient,
+        writer: SecretWriter,
+        poker: Poker,
+        events: Events,
+        key: FingerprintKey,
+        clock: Clock,
+        observer: SecretObserver,
+        on_server_trouble: Callable[[str], None],
+    ) -> None:
+        self._world = world
+        self._servers = servers
+        self._reads = reads
+        self._kube = kube
+        self._writer = writer
+        self._poker = poker
+        self._events = events
+        self._key = key
+        self._clock = clock
+        self._observer = observer
+        self._on_server_trouble = on_server_trouble
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Bring one object in line."""
+        secret = self._world.secrets.get(key)
+        if secret is None or (isinstance(secret, ElileSecret) and secret.metadata.deletion_timestamp):
+            self._reads.unsubscribe(key)
+            return Result.absent()
+        if isinstance(secret, Unreadable):
+            # Its own status cannot be built from what cannot be read; CEL refuses this unless the CRD is another one.
+            fields = {**key._asdict(), "why": secret.message}
+            log.error("ElileSecret cannot be read; apply the CRDs of this version", extra={"fields": fields})
+            self._reads.unsubscribe(key)
+            return Result.done()
+        done = await self._deliver(key, secret)
+        await self._tell(secret, done)
+        return self._next(secret, done)
+
+    # ── deciding and acting ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _deliver(self, key: ObjectKey, secret: ElileSecret) -> Delivered:
+        """Take one object through its checks, reads and writes; what stops it is part of the answer."""
+        live = self._world.live.get(ObjectKey(key.namespace, secret.secret_name))
+        found = self._world.servers.get(ObjectKey("", secret.spec.vault.server))
+        server = found if isinstance(found, VaultServer) else None
+        access = Access(secret=secret, server=server, labels=self._world.labels(key.namespace))
+        refused = check_access(access) or check_metadata(secret) or check_ownership(secret, live)
+        if refused or server is None:
+            self._reads.unsubscribe(key)
+            return self._stopped(secret, live, refused)
+        self._servers.link(server)
+        plan = plan_reads(secret, server)
+        interval = secret.spec.refresh.interval or server.spec.poll.interval
+        entries: dict[Entry, frozenset[int]] = {}
+        for read in plan:
+            pinned = frozenset() if read.version is None else frozenset({read.version})
+            entries[entry_of(read)] = entries.get(entry_of(read), frozenset()) | pinned
+        self._reads.subscribe(key, entries, interval=interval)
+        fresh = lambda: Freshness(self._compared(entries), interval)  # noqa: E731 - asked again after the reads
+        if trouble := self._servers.trouble(server.metadata.name):
+            return self._stopped(secret, live, trouble, fresh())
+        gatherer = Gatherer(self._reads, secret, plan, server.spec.address)
+        max_age = 0.0 if wants_refresh(secret) else interval.total_seconds()
+        outcome = await self._read_and_write(secret, live, gatherer, max_age)
+        if isinstance(outcome, Violation):
+            if is_away(outcome.reason.effect):
+                self._on_server_trouble(server.metadata.name)
+            return self._stopped(secret, live, outcome, fresh())
+        live, sources, write = outcome
+        return await self._expose(secret, live, sources, write, fresh())
+
+    async def _read_and_write(
+        self, secret: ElileSecret, live: LiveSecret | None, gatherer: Gatherer, max_age: float
+    ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write | None] | Violation:
+        wanted = frame(secret)
+        if live is not None and secret.status.sources:
+            # Versions first: they prove most objects right without any value being read.
+            versions = await gatherer.versions(max_age=max_age)
+            if isinstance(versions, Violation):
+                return versions
+            if not needs_values(secret, live, wanted, versions):
+                return live, versions, None
+        got = await gatherer.values()
+        if isinstance(got, Violation):
+            return got
+        sources, contents = got
+        data = render(contents)
+        if isinstance(data, Violation):
+            return data
+        stamp = self._key.stamp(data)
+        write = plan_write(secret, live, wanted, stamp, sources)
+        if write is None and live is not None:
+            return live, sources, None
+        assert write is not None  # noqa: S101 - a Secret that does not exist is always written
+        body = manifest(wanted, data, stamp, write.revision)
+        return await self._write(secret, body, data, live, sources, write)
+
+    async def _write(
+        self,
+        secret: ElileSecret,
+        body: dict[str, object],
+        data: Rendered,
+        live: LiveSecret | None,
+        sources: tuple[SourceStatus, ...],
+        write: Write,
+    ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write] | Violation:
+        where = f"Secret {secret.metadata.namespace}/{secret.secret_name}"
+        try:
+            written = await self._writer.write(body, live)
+        except KubeConflictError:
+            return await self._on_conflict(secret, body, data, live, sources, write)
+        except KubeForbiddenError:
+            return Violation(
+                Reason.NAMESPACE_NOT_BOUND,
+                f"the operator may not write {where}; bind it: kubectl -n {secret.metadata.namespace} create rolebinding "
+                "elile-deliver --clusterrole=elile-deliver --serviceaccount=elile-system:elile-operator",
+            )
+        except KubeInvalidError:
+            return Violation(
+                Reason.SECRET_CONFLICT,
+                f"the API server refuses to update {where} (immutable, of another type, or an admission policy forbids "
+                "it); delete that Secret or allow the update, and it is written anew",
+            )
+        self._world.live.observe(written)
+        self._observer.secret_written(operation="updated" if live else "created")
+        fields = {"kind": "ElileSecret", "namespace": secret.metadata.namespace, "name": secret.metadata.name}
+        log.info("Secret written", extra={"fields": {**fields, "revision": write.revision}})
+        return read_secret(written, self._key), sources, write
+
+    async def _on_conflict(
+        self,
+        secret: ElileSecret,
+        body: dict[str, object],
+        data: Rendered,
+        live: LiveSecret | None,
+        sources: tuple[SourceStatus, ...],
+        write: Write,
+    ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write] | Violation:
+        """The Secret is not what the watch had told: look at it itself, and decide once more."""
+        found = await self._writer.read(secret.metadata.namespace or "", secret.secret_name)
+        actual = read_secret(found, self._key) if found else None
+        if refused := check_ownership(secret, actual):
+            return refused
+        if (actual and actual.uid) == (live and live.uid):
+            raise KubeConflictError("apply Secret", status=409, reason="Conflict")  # changing under our hands: back off
+        stamp = self._key.stamp(data)
+        again = plan_write(secret, actual, frame(secret), stamp, sources)
+        if again is None and actual is not None:
+            self._world.live.observe(found or {})
+            return actual, sources, write
+        return await self._write(secret, body, data, actual, sources, again or write)
+
+    async def _expose(
+        self,
+        secret: ElileSecret,
+        live: LiveSecret,
+        sources: tuple[SourceStatus, ...],
+        write: Write | None,
+        fresh: Freshness,
+    ) -> Delivered:
+        """Have the pods see what the Secret holds now, and count them."""
+        namespace, name = live.namespace, secret.metadata.name
+        pods = self._world.users(namespace, live.name)
+        content_changed = (write is not None and write.content_changed) or interrupted(secret, live)
+        if content_changed and secret.spec.delivery.poke:
+            await self._poker.poke(name, poke_targets(pods, live.name), live.resource_version)
+        await self._remove_previous(secret)
+        changed = (live.applied or self._clock.now()) if content_changed else secret.status.last_change_time
+        poked = not self._poker.owes(namespace, name)
+        consumers = summarize(pods, live.name, changed=changed, poked=poked and secret.spec.delivery.poke)
+        return Delivered(
+            violation=None,
+            live=live,
+            sources=sources,
+            consumers=consumers,
+            changed=changed,
+            poked=poked,
+            server=secret.spec.vault.server,
+            freshness=fresh,
+        )
+
+    async def _remove_previous(self, secret: ElileSecret) -> None:
+        """Delete the Secret of a former spec.delivery.secret.name, once the new one is there."""
+        previous = secret.status.secret_name
+        if previous in (None, secret.secret_name) or secret.spec.deletion_policy is not DeletionPolicy.DELETE:
+            return
+        left = self._world.live.get(ObjectKey(secret.metadata.namespace or "", previous or ""))
+        if left is not None and is_ours(secret, left):
+            await self._writer.delete(left)
+            self._observer.secret_written(operation="deleted")
+
+    def _stopped(
+        self,
+        secret: ElileSecret,
+        live: LiveSecret | None,
+        violation: Violation | None,
+        fresh: Freshness | None = None,
+    ) -> Delivered:
+        return Delivered(
+            violation=violation,
+            live=live,
+            sources=secret.status.sources,
+            consumers=None,
+            changed=None,
+            poked=None,
+            server=secret.spec.vault.server,
+            freshness=fresh or Freshness(None, timedelta(0)),
+        )
+
+    def _compared(self, entries: dict[Entry, frozenset[int]]) -> datetime | None:
+        times = [self._reads.compared(entry) for entry in entries]
+        known = [t for t in times if t is not None]
+        return min(known) if known and len(known) == len(times) else None
+
+    # ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _tell(self, secret: ElileSecret, done: Delivered) -> None:
+        status = secret_status(secret, done, self._clock.now())
+        if status == secret.status:
+            return
+        try:
+            written = await apply_status(
+                self._kube, ELILE_SECRETS, secret, status, manager=FieldManager.ELILESECRET_STATUS
+            )
+        except (KubeNotFoundError, KubeConflictError):
+            return
+        self._world.secrets.observe(written)
+        before, after = find(secret.status.conditions, "Synced"), find(status.conditions, "Synced")
+        news = after is not None and (before is None or before.reason != after.reason)
+        if after is None or not (news or status.revision != secret.status.revision):
+            return
+        warning = done.violation is not None
+        note = after.message if warning or not status.revision else f"revision {status.revision}: {after.message}"
+        fields = {**ObjectKey(secret.metadata.namespace or "", secret.metadata.name)._asdict(), "reason": after.reason}
+        log.log(logging.WARNING if warning else logging.INFO, "%s", note, extra={"fields": fields})
+        await self._events.tell(ELILE_SECRETS, secret.metadata, reason=after.reason, note=note, warning=warning)
+
+    def _next(self, secret: ElileSecret, done: Delivered) -> Result:
+        if done.violation is None or not is_away(done.violation.reason.effect):
+            return Result.done()
+        stale_at = done.freshness.stale_at
+        if stale_at is None or stale_at <= self._clock.now():
+            return Result.done()
+        return Result.after(stale_at - self._clock.now() + timedelta(seconds=1))

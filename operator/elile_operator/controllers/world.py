@@ -1,0 +1,113 @@
+"""What the operator knows of the cluster: one store for each kind it watches, and how objects find each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from elile_operator.api.elilesecret import ElileSecret
+from elile_operator.api.meta import MANAGED_BY, MANAGED_BY_LABEL, REFRESH_ANNOTATION
+from elile_operator.api.model import InvalidObject, ObjectMeta
+from elile_operator.api.vaultserver import VaultServer
+from elile_operator.decide.fingerprint import FingerprintKey
+from elile_operator.decide.live import LiveSecret, read_secret
+from elile_operator.decide.pods import PodView, read_pod
+from elile_operator.engine import Change, Entry, ObjectKey, ObjectStore
+from elile_operator.engine.body import Body
+
+__all__ = ["SECRET_SELECTOR", "Namespace", "Unreadable", "World", "spec_or_wish_changed"]
+
+SECRET_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An object that this version cannot read: written under another version's CRD. `message` names the fields."""
+
+    metadata: ObjectMeta
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A namespace, as far as a VaultServer may select it."""
+
+    labels: Mapping[str, str]
+
+
+class World:
+    """The stores. Secrets are kept without their data; pods only while they use a Secret."""
+
+    def __init__(self, key: FingerprintKey) -> None:
+        self.servers: ObjectStore[ObjectKey, VaultServer | Unreadable] = ObjectStore(
+            kind="VaultServer", key_of=_key, project=lambda body: _read(VaultServer, body)
+        )
+        self.secrets: ObjectStore[ObjectKey, ElileSecret | Unreadable] = ObjectStore(
+            kind="ElileSecret",
+            key_of=_key,
+            project=lambda body: _read(ElileSecret, body),
+            indexes={
+                "server": lambda v: (v.spec.vault.server,) if isinstance(v, ElileSecret) else (),
+                "namespace": lambda v: (v.metadata.namespace,),
+                "target": lambda v: _targets(v) if isinstance(v, ElileSecret) else (),
+            },
+        )
+        self.live: ObjectStore[ObjectKey, LiveSecret] = ObjectStore(
+            kind="Secret", key_of=_key, project=lambda body: read_secret(body, key)
+        )
+        self.pods: ObjectStore[ObjectKey, PodView] = ObjectStore(
+            kind="Pod",
+            key_of=_key,
+            project=read_pod,
+            indexes={"secret": lambda pod: ((pod.namespace, name) for name in pod.secrets)},
+        )
+        self.namespaces: ObjectStore[ObjectKey, Namespace] = ObjectStore(
+            kind="Namespace",
+            key_of=_key,
+            project=lambda body: Namespace(body["metadata"].get("labels") or {}),
+        )
+
+    def users(self, namespace: str, secret_name: str) -> list[PodView]:
+        """Return the pods that use a Secret."""
+        found = (self.pods.get(key) for key in self.pods.by("secret", (namespace, secret_name)))
+        return [pod for pod in found if pod is not None]
+
+    def labels(self, namespace: str) -> Mapping[str, str]:
+        """Return the labels of a namespace; none while it is unknown."""
+        found = self.namespaces.get(ObjectKey("", namespace))
+        return found.labels if found else {}
+
+
+def spec_or_wish_changed(change: Change[ObjectKey, Any]) -> bool:
+    """Whether an object must be looked at again: our own status writes are no reason, a wish to refresh is."""
+    return change.spec_changed or _wish(change.old) != _wish(change.new)
+
+
+def _wish(entry: Entry[Any] | None) -> str | None:
+    return entry.value.metadata.annotations.get(REFRESH_ANNOTATION) if entry is not None else None
+
+
+def _targets(secret: ElileSecret) -> set[tuple[str, str]]:
+    """The Secrets an object has to do with: the one it wants, and the one it had, which goes after a change."""
+    namespace = secret.metadata.namespace or ""
+    return {(namespace, name) for name in (secret.secret_name, secret.status.secret_name) if name}
+
+
+def _key(body: Body) -> ObjectKey:
+    meta = body["metadata"]
+    return ObjectKey(meta.get("namespace") or "", meta["name"])
+
+
+def _read(kind: type[Any], body: Body) -> Any:
+    try:
+        return kind.from_body(body)
+    except InvalidObject as e:
+        meta = body["metadata"]
+        return Unreadable(
+            ObjectMeta(
+                name=meta["name"],
+                namespace=meta.get("namespace"),
+                uid=str(meta.get("uid", "")),
+                generation=int(meta.get("generation") or 0),
+            ),
+            str(e),
+        )

@@ -1,0 +1,106 @@
+"""What an error of the library means for the object that wanted to read: a reason, and the remedy in words."""
+
+from elile.secrets.errors import (
+    SecretAccessDeniedError,
+    SecretDeletedError,
+    SecretMountNotFoundError,
+    SecretNotFoundError,
+    SecretsAuthenticationError,
+    SecretsError,
+    SecretsMalformedResponseError,
+    SecretsRateLimitedError,
+    SecretsRoleNotFoundError,
+    SecretsSealedError,
+    SecretsTLSError,
+    SecretVersionNotFoundError,
+)
+from elile_operator.api.reasons import Reason
+from elile_operator.decide.access import SourceRead
+from elile_operator.decide.violation import Violation
+
+__all__ = ["explain_read", "explain_server"]
+
+
+def explain_server(error: SecretsError, server: str, address: str) -> Violation:
+    """Return what an error says about the server itself, for its own status and for everybody who waits for it."""
+    at = f"VaultServer {server!r} at {address}"
+    match error:
+        case SecretsSealedError():
+            return Violation(Reason.VAULT_SEALED, f"{at} is {error.detail}; unseal it, or wait until it is active")
+        case SecretsTLSError():
+            return Violation(
+                Reason.TLS_UNTRUSTED,
+                f"{at}: {error.detail}; put its CA into spec.tls.caBundle or correct spec.tls.serverName",
+            )
+        case SecretsRateLimitedError():
+            return Violation(
+                Reason.VAULT_THROTTLED,
+                f"{at} throttles; raise its rate limit quota, or lower spec.limits.requestsPerSecond",
+            )
+        case SecretsMalformedResponseError():
+            return Violation(
+                Reason.MALFORMED_RESPONSE,
+                f"{at} does not answer as Vault or OpenBao does: {error.detail}; correct spec.address",
+            )
+        case _:
+            return Violation(
+                Reason.VAULT_UNREACHABLE,
+                f"{at} does not answer: {error.detail}; start it, correct spec.address, or open the network",
+            )
+
+
+def explain_read(error: SecretsError, read: SourceRead, address: str) -> Violation:
+    """Return what an error says about one source, in the order from the most special to the most general."""
+    at = f"VaultServer {read.server!r}"
+    source = f"spec.sources[{read.name}]"
+    who = f"ServiceAccount {read.namespace}/{read.service_account} with role {read.role!r}"
+    where = error.path or f"{read.mount}/data/{read.path}"
+    match error:
+        case SecretMountNotFoundError() if where.startswith("auth/"):
+            return Violation(
+                Reason.MOUNT_NOT_FOUND,
+                f"{at} has no auth method at {where.removesuffix('/login')}; enable it there, or correct "
+                "spec.auth.kubernetes.mount of the VaultServer",
+            )
+        case SecretMountNotFoundError():
+            return Violation(
+                Reason.MOUNT_NOT_FOUND,
+                f"{at} has no secrets engine at {read.mount!r}; correct {source}.kv.mount, or enable kv v2 there",
+            )
+        case SecretVersionNotFoundError():
+            return Violation(
+                Reason.VERSION_NOT_FOUND,
+                f"{at} has no version {read.version} of {where}; correct {source}.kv.version, or remove it",
+            )
+        case SecretDeletedError():
+            done = "destroyed" if error.destroyed else "deleted"
+            cure = "write a new one" if error.destroyed else "undelete it or write a new one"
+            return Violation(
+                Reason.VERSION_DELETED,
+                f"version {error.version} of {where} in {at} is {done}; {cure}, or correct {source}.kv",
+            )
+        case SecretNotFoundError():
+            return Violation(
+                Reason.PATH_NOT_FOUND,
+                f"{at} has nothing at {where}; write it, correct {source}.kv.path, or set {source}.optional: true",
+            )
+        case SecretAccessDeniedError():
+            return Violation(
+                Reason.PERMISSION_DENIED,
+                f"{at} does not let {who} read {where}; allow it in the role's policy, or correct {source}.kv.path",
+            )
+        case SecretsRoleNotFoundError():
+            return Violation(
+                Reason.ROLE_NOT_FOUND,
+                f"{at} has no role {read.role!r} at {where.removesuffix('/login')}; create it, or correct "
+                "spec.vault.role",
+            )
+        case SecretsAuthenticationError():
+            return Violation(
+                Reason.LOGIN_DENIED,
+                f"{at} refuses the login of {who} at {where}; the usual causes: the role does not expect the audience "
+                "of the VaultServer or is not bound to this ServiceAccount and namespace, or the auth method has no "
+                "token reviewer",
+            )
+        case _:
+            return explain_server(error, read.server, address)

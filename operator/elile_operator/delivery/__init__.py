@@ -1,0 +1,1 @@
+"""From rendered content to a Secret and to the files of running pods."""

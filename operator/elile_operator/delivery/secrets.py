@@ -1,0 +1,75 @@
+"""Writing the Secret of an ElileSecret: created only where there is none, updated only while it is the same one."""
+
+import logging
+from typing import Any
+
+from elile_operator.api.meta import FieldManager
+from elile_operator.decide.live import LiveSecret
+from elile_operator.kube.client import Json, KubeClient
+from elile_operator.kube.errors import KubeConflictError, KubeInvalidError, KubeNotFoundError
+from elile_operator.kube.resources import SECRETS
+
+__all__ = ["SecretWriter"]
+
+log = logging.getLogger(__name__)
+
+# Server-side apply makes what does not exist, and a resourceVersion is only compared where something exists: this one,
+# which no Secret can have, turns "apply" into "create or fail".
+ONLY_CREATE = "1"
+
+
+class SecretWriter:
+    """Server-side apply as field manager `elile`, with the ownership that was decided on as a precondition."""
+
+    def __init__(self, kube: KubeClient) -> None:
+        self._kube = kube
+
+    async def write(self, body: dict[str, Any], live: LiveSecret | None) -> Json:
+        """Write the Secret and return it as it is now.
+
+        1. Apply. `live` None: only if there is none. Else: only if it still is the object with that uid.
+        2. Remove the data keys that others added, exactly while nothing else changed.
+
+        Raises KubeConflictError when it is not what it was thought to be: look again, then decide again.
+        """
+        metadata = body["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        precondition = {"uid": live.uid} if live else {"resourceVersion": ONLY_CREATE}
+        asked = {**body, "metadata": {**metadata, **precondition}}
+        written = await self._kube.apply(SECRETS, namespace, name, body=asked, manager=FieldManager.SECRETS)
+        foreign = sorted((written.get("data") or {}).keys() - body["data"].keys())
+        if not foreign:
+            return written
+        log.info(
+            "removing keys that do not belong to the Secret",
+            extra={"fields": {"kind": "Secret", "namespace": namespace, "name": name, "keys": foreign}},
+        )
+        operations: list[Json] = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": written["metadata"]["resourceVersion"]},
+            *({"op": "remove", "path": f"/data/{_pointer(key)}"} for key in foreign),
+        ]
+        try:
+            return await self._kube.json_patch(
+                SECRETS, namespace, name, operations=operations, manager=FieldManager.SECRETS
+            )
+        except KubeInvalidError as e:  # how a failed test is answered
+            raise KubeConflictError(e.call, status=e.status, reason=e.reason) from None
+
+    async def read(self, namespace: str, name: str) -> Json | None:
+        """Return the Secret as the API server has it, None when there is none."""
+        try:
+            return await self._kube.get(SECRETS, namespace, name)
+        except KubeNotFoundError:
+            return None
+
+    async def delete(self, live: LiveSecret) -> None:
+        """Delete exactly this Secret; one that is gone, or that somebody changed meanwhile, is left as it is."""
+        preconditions = {"uid": live.uid, "resourceVersion": live.resource_version}
+        try:
+            await self._kube.delete(SECRETS, live.namespace, live.name, preconditions=preconditions)
+        except KubeNotFoundError:
+            return
+
+
+def _pointer(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")

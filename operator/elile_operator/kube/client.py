@@ -1,0 +1,222 @@
+"""Calls to the API server: JSON in, JSON out, a deadline on each, errors of the closed set."""
+
+import asyncio
+import datetime as dt
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client
+
+from elile.secrets.redact import SecretStr
+from elile_operator.kube.credentials import Credentials, CredentialsError, CredentialSource
+from elile_operator.kube.errors import KubeError, KubeUnavailableError, from_status
+from elile_operator.kube.resources import SERVICE_ACCOUNTS, Resource
+
+__all__ = ["Json", "KubeClient", "KubeObserver"]
+
+Json = dict[str, Any]
+
+APPLY = "application/apply-patch+yaml"
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+PAGE = 500
+
+
+class KubeObserver(Protocol):
+    """Told of every finished call, for metrics: `outcome` is a status or `no_answer`."""
+
+    def kube_request(self, *, verb: str, resource: str, outcome: str, seconds: float) -> None: ...
+
+
+class KubeClient:
+    """One connection pool to one API server; reloads its credentials when they expire.
+
+    `timeout` in seconds bounds each call as a whole. Nothing is retried here: the queue does that, with backoff.
+    """
+
+    def __init__(
+        self, source: CredentialSource, *, timeout: float = 10.0, connections: int = 32, observer: KubeObserver
+    ) -> None:
+        self._source = source
+        self._timeout = timeout
+        self._connections = connections
+        self._observer = observer
+        self._credentials: Credentials | None = None
+        self._api: client.ApiClient | None = None
+        self._lock = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close the connections; a later call opens them again."""
+        api, self._api, self._credentials = self._api, None, None
+        if api is not None:
+            await api.close()
+
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
+        """Return one object. Raises KubeNotFoundError and the other errors of the set, as all calls here."""
+        return await self._call("GET", "get", resource, resource.path(namespace, name))
+
+    async def list_pages(
+        self, resource: Resource, *, namespace: str | None = None, label_selector: str | None = None, limit: int = PAGE
+    ) -> AsyncIterator[tuple[list[Json], str]]:
+        """Yield (items, resourceVersion of the list) page by page."""
+        token = ""
+        while True:
+            query = {"limit": str(limit)}
+            if token:
+                query["continue"] = token
+            if label_selector:
+                query["labelSelector"] = label_selector
+            page = await self._call("GET", "list", resource, resource.path(namespace), query=query)
+            meta = page["metadata"]
+            yield page.get("items") or [], meta.get("resourceVersion", "")
+            token = meta.get("continue") or ""
+            if not token:
+                return
+
+    async def create(self, resource: Resource, namespace: str | None, body: Json, *, manager: str) -> Json:
+        """Create an object. Raises KubeExistsError when there is one of that name."""
+        query = {"fieldManager": manager}
+        return await self._call("POST", "create", resource, resource.path(namespace), query=query, body=body)
+
+    async def apply(
+        self, resource: Resource, namespace: str | None, name: str, *, body: Json, manager: str, status: bool = False
+    ) -> Json:
+        """Server-side apply as `manager`; takes the fields it names over from other managers.
+
+        A `metadata.resourceVersion` or `uid` in the body is a precondition (KubeConflictError).
+        """
+        path = resource.path(namespace, name, "status" if status else None)
+        query = {"fieldManager": manager, "force": "true"}
+        return await self._call("PATCH", "apply", resource, path, query=query, body=body, content_type=APPLY)
+
+    async def json_patch(
+        self, resource: Resource, namespace: str | None, name: str, *, operations: list[Json], manager: str
+    ) -> Json:
+        """Apply JSON-patch operations; a failed `test` is a KubeInvalidError."""
+        path, query = resource.path(namespace, name), {"fieldManager": manager}
+        return await self._call("PATCH", "patch", resource, path, query=query, body=operations, content_type=JSON_PATCH)
+
+    async def merge_patch(
+        self, resource: Resource, namespace: str | None, name: str, *, body: Json, manager: str, subresource: str
+    ) -> Json:
+        """Merge into a subresource of an object."""
+        path, query = resource.path(namespace, name, subresource), {"fieldManager": manager}
+        return await self._call("PATCH", "patch", resource, path, query=query, body=body, content_type=MERGE_PATCH)
+
+    async def delete(self, resource: Resource, namespace: str | None, name: str, *, preconditions: Json) -> None:
+        """Delete exactly the object that the preconditions (`uid`, `resourceVersion`) name."""
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
+        await self._call("DELETE", "delete", resource, resource.path(namespace, name), body=body)
+
+    async def request_token(
+        self, namespace: str, service_account: str, *, audience: str, seconds: int
+    ) -> tuple[SecretStr, dt.datetime]:
+        """Return a token of a ServiceAccount for one audience, and when it expires. The server's minimum is 600 s."""
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": [audience], "expirationSeconds": seconds},
+        }
+        path = SERVICE_ACCOUNTS.path(namespace, service_account, "token")
+        status = (await self._call("POST", "token", SERVICE_ACCOUNTS, path, body=body))["status"]
+        return SecretStr(status["token"]), dt.datetime.fromisoformat(status["expirationTimestamp"])
+
+    async def raw(self, path: str) -> Json:
+        """GET a path outside the resources, such as `/version` or the discovery of a group."""
+        return await self._request("GET", path, body=None, content_type="application/json")
+
+    async def _call(
+        self,
+        method: str,
+        verb: str,
+        resource: Resource,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        target = f"{path}?{urlencode(query)}" if query else path
+        outcome, began = "no_answer", time.monotonic()
+        try:
+            answer = await self._request(method, target, body=body, content_type=content_type)
+            outcome = "ok"
+            return answer
+        except KubeError as e:
+            outcome = str(e.status or "no_answer")
+            raise
+        finally:
+            self._observer.kube_request(
+                verb=verb, resource=resource.plural, outcome=outcome, seconds=time.monotonic() - began
+            )
+
+    async def _request(self, method: str, target: str, *, body: Any, content_type: str) -> Json:
+        call = f"{method} {target.partition('?')[0]}"
+        api, credentials = await self._connection()
+        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "elile-operator"}
+        if credentials.token:
+            headers["Authorization"] = f"Bearer {credentials.token.reveal()}"
+        try:
+            # The total is set twice: aiohttp's own timer does not cover waiting for a free connection.
+            async with asyncio.timeout(self._timeout):
+                answer = await api.rest_client.request(
+                    method, credentials.server + target, headers=headers, body=body, _request_timeout=self._timeout
+                )
+                raw = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            raise KubeUnavailableError(call) from None
+        if answer.status == 401:
+            # A rotated token: the next call reads the file again instead of waiting for the expiry.
+            self._credentials = None
+        try:
+            parsed = json.loads(raw) if raw else {}
+        except ValueError:
+            parsed = {}
+        if not isinstance(parsed, dict):
+            parsed = {}
+        if answer.status >= 400:
+            after = answer.headers.get("Retry-After", "")
+            raise from_status(
+                call, answer.status, str(parsed.get("reason", "")), float(after) if after.isdigit() else None
+            )
+        return parsed
+
+    async def _connection(self) -> tuple[client.ApiClient, Credentials]:
+        async with self._lock:
+            known = self._credentials
+            if self._api is not None and known is not None and known.expires > dt.datetime.now(dt.UTC):
+                return self._api, known
+            try:
+                fresh = await self._source.load()
+            except CredentialsError:
+                if self._api is None or known is None:
+                    raise
+                return self._api, known  # the file is being replaced: the old token is good for a while
+            if self._api is None or known is None or _transport(fresh) != _transport(known):
+                if self._api is not None:
+                    with suppress(aiohttp.ClientError):
+                        await self._api.close()
+                self._api = client.ApiClient(self._configuration(fresh))
+            self._credentials = fresh
+            return self._api, fresh
+
+    def _configuration(self, credentials: Credentials) -> client.Configuration:
+        found = client.Configuration(host=credentials.server)
+        found.ssl_ca_cert = credentials.ca_file
+        found.cert_file, found.key_file = credentials.certificate_file, credentials.key_file
+        found.tls_server_name = credentials.tls_server_name
+        found.connection_pool_maxsize = self._connections
+        # trust_env costs a hop to a thread per request, and would send tokens through a proxy of the environment.
+        found.client_session_kwargs = {"trust_env": False}
+        return found
+
+
+def _transport(credentials: Credentials) -> tuple[str | None, ...]:
+    """What needs new connections when it changes; a rotated token does not."""
+    c = credentials
+    return c.server, c.ca_file, c.certificate_file, c.key_file, c.tls_server_name

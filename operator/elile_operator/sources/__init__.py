@@ -1,0 +1,1 @@
+"""Reading Vault on behalf of many objects: logins, shared reads, polls."""

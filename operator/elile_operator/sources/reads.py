@@ -1,0 +1,288 @@
+"""Shared reads: however many objects want an entry, it is polled once, and read once after it changed."""
+
+import logging
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Generic, Protocol, TypeVar
+
+from elile.secrets.answers import KVMetadata, KVValue
+from elile.secrets.errors import SecretDeletedError, SecretsError, SecretVersionNotFoundError
+from elile_operator.engine import Clock, Result, WorkQueue
+from elile_operator.kube.errors import KubeError
+from elile_operator.sources.flight import Flights
+from elile_operator.sources.identity import Identity, IdentityError
+from elile_operator.sources.logins import Logins
+
+__all__ = ["Entry", "ReadError", "ReadObserver", "SharedReads"]
+
+R = TypeVar("R", bound=Hashable)
+log = logging.getLogger(__name__)
+
+# What a read can end in; each knows how to say itself without a value.
+ReadError = SecretsError | IdentityError | KubeError
+_READ_ERRORS = (SecretsError, IdentityError, KubeError)
+
+# Values wait this long for the other objects that were told of the same change.
+HOLD_VALUES = 30.0
+# A failing entry is looked at sooner than its interval says, at first: most causes are mended within a minute.
+RETRY_BASE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry as one identity sees it: the unit that is polled."""
+
+    identity: Identity
+    mount: str
+    path: str
+
+
+class ReadObserver(Protocol):
+    """Told whether a read was shared, for metrics."""
+
+    def shared_read(self, *, hit: bool) -> None: ...
+
+
+@dataclass(slots=True)
+class _Known(Generic[R]):
+    """What is known of one entry. Versions are compared one by one, since reads and polls tell of different ones."""
+
+    readers: dict[R, tuple[float, frozenset[int]]] = field(default_factory=dict)  # interval, pinned versions
+    facts: dict[int, bool] = field(default_factory=dict)  # version → readable
+    current: int | None = None
+    error: ReadError | None = None
+    looked: float | None = None  # monotonic, of the last answer, good or bad
+    compared: datetime | None = None  # of the last good answer
+    failures: int = 0
+    values: dict[int, tuple[KVValue, float]] = field(default_factory=dict)
+
+    @property
+    def interval(self) -> float:
+        return min((interval for interval, _ in self.readers.values()), default=60.0)
+
+    @property
+    def pinned(self) -> frozenset[int]:
+        return frozenset().union(*(pinned for _, pinned in self.readers.values()))
+
+
+class SharedReads(Generic[R]):
+    """Entries by identity and path, and who reads them. It is also the reconciler of the polls: the keys are entries.
+
+    `on_change` is called for each reader of an entry whose versions, or whose error, changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        logins: Logins,
+        clock: Clock,
+        rand: Callable[[], float],
+        polls: WorkQueue[Entry],
+        on_change: Callable[[R], None],
+        observer: ReadObserver,
+    ) -> None:
+        self._logins = logins
+        self._clock = clock
+        self._rand = rand
+        self._polls = polls
+        self._on_change = on_change
+        self._observer = observer
+        self._known: dict[Entry, _Known[R]] = {}
+        self._of_reader: dict[R, frozenset[Entry]] = {}
+        self._flights: Flights[tuple[Entry, int | str]] = Flights("read")
+
+    # ── who reads ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def subscribe(self, reader: R, entries: Mapping[Entry, frozenset[int]], *, interval: timedelta) -> None:
+        """Have entries polled for a reader at its interval, with the versions it is pinned to; replaces what it had."""
+        seconds = interval.total_seconds()
+        for gone in self._of_reader.get(reader, frozenset()) - entries.keys():
+            self._leave(reader, gone)
+        self._of_reader[reader] = frozenset(entries)
+        for entry, pinned in entries.items():
+            known = self._known.get(entry)
+            if known is None:
+                known = self._known[entry] = _Known()
+                # The first look is the reader's own; the polls after it are spread over the interval.
+                self._polls.add_after(entry, seconds * (0.5 + 0.5 * self._rand()))
+            before, known.readers[reader] = known.interval, (seconds, pinned)
+            if known.interval < before:
+                self._polls.add_after(entry, known.interval * self._rand())
+
+    def unsubscribe(self, reader: R) -> None:
+        """Forget a reader, and the entries that nobody else reads."""
+        for entry in self._of_reader.pop(reader, frozenset()):
+            self._leave(reader, entry)
+
+    def in_use(self, identity: Identity) -> bool:
+        """Whether anybody reads as this identity."""
+        return any(entry.identity == identity for entry in self._known)
+
+    def entries_of(self, server: str) -> list[Entry]:
+        """All entries that are read from a server."""
+        return [entry for entry in self._known if entry.identity.server == server]
+
+    def look_again(self, server: str) -> None:
+        """A server is back, or is another one: what it was last heard to say counts no more, and all is polled soon."""
+        entries = self.entries_of(server)
+        for entry in entries:
+            self._known[entry].looked, self._known[entry].failures = None, 0
+        self._polls.retry_now(entries)
+
+    def compared(self, entry: Entry) -> datetime | None:
+        """When the entry was last compared with the server, successfully."""
+        known = self._known.get(entry)
+        return known.compared if known else None
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def version(self, entry: Entry, pinned: int | None, *, max_age: float, on_behalf_of: str) -> int:
+        """Return the version to deliver, asking the server when the last answer is older than `max_age` seconds.
+
+        Raises what the last answer was, if it was an error, and SecretDeletedError or SecretVersionNotFoundError.
+        """
+        known = self._known[entry]
+        fresh = known.looked is not None and self._clock.monotonic() - known.looked <= max_age
+        complete = pinned is None or pinned in known.facts or known.error is not None
+        if not (fresh and complete):
+            await self._look(entry, on_behalf_of)
+        else:
+            self._observer.shared_read(hit=True)
+        if known.error is not None:
+            raise known.error.with_traceback(None)
+        return _readable(entry, known, pinned)
+
+    async def value(self, entry: Entry, version: int | None, *, on_behalf_of: str) -> KVValue:
+        """Return a version, the current one for None; shared with everybody who wants it within half a minute."""
+        known = self._known[entry]
+        wanted = version if version is not None else known.current
+        held = known.values.get(wanted) if wanted is not None else None
+        self._observer.shared_read(hit=held is not None)
+        if held is not None and self._clock.monotonic() - held[1] <= HOLD_VALUES:
+            return held[0]
+        return await self._flights.share(
+            (entry, version if version is not None else "current"), lambda: self._fetch(entry, version, on_behalf_of)
+        )
+
+    async def reconcile(self, key: Entry) -> Result:
+        """Poll one entry."""
+        known = self._known.get(key)
+        if known is None:
+            return Result.absent()
+        now = self._clock.monotonic()
+        known.values = {v: held for v, held in known.values.items() if now - held[1] <= HOLD_VALUES}
+        before = known.error
+        if await self._look(key, "") or _said(before) != _said(known.error):
+            for reader in list(known.readers):
+                self._on_change(reader)
+        return Result.after(timedelta(seconds=self._delay(known)))
+
+    async def stop(self) -> None:
+        """Cancel what is under way and drop all values."""
+        await self._flights.stop()
+        self._known.clear()
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _leave(self, reader: R, entry: Entry) -> None:
+        known = self._known.get(entry)
+        if known is None:
+            return
+        known.readers.pop(reader, None)
+        if not known.readers:
+            del self._known[entry]
+            self._polls.drop(entry)
+
+    async def _look(self, entry: Entry, on_behalf_of: str) -> bool:
+        """Ask for the versions; tell whether anything that was known is different now."""
+        return await self._flights.share((entry, "metadata"), lambda: self._ask(entry, on_behalf_of))
+
+    async def _ask(self, entry: Entry, on_behalf_of: str) -> bool:
+        known = self._known.get(entry)
+        if known is None:
+            return False
+        self._observer.shared_read(hit=False)
+        try:
+            found = await self._logins.call(
+                entry.identity,
+                "metadata",
+                lambda client, token: client.kv2_metadata(
+                    token, mount=entry.mount, path=entry.path, on_behalf_of=on_behalf_of
+                ),
+                on_behalf_of=on_behalf_of,
+            )
+        except _READ_ERRORS as e:
+            self._failed(entry, known, e)
+            return False
+        return self._learn(known, found)
+
+    async def _fetch(self, entry: Entry, version: int | None, on_behalf_of: str) -> KVValue:
+        try:
+            value = await self._logins.call(
+                entry.identity,
+                "read",
+                lambda client, token: client.kv2_read(
+                    token, mount=entry.mount, path=entry.path, version=version, on_behalf_of=on_behalf_of
+                ),
+                on_behalf_of=on_behalf_of,
+            )
+        except _READ_ERRORS as e:
+            if (known := self._known.get(entry)) is not None:
+                self._failed(entry, known, e)
+            raise
+        if (known := self._known.get(entry)) is not None:
+            now = self._clock.monotonic()
+            known.values[value.version] = (value, now)
+            known.facts[value.version] = True
+            if version is None:
+                known.current = value.version
+                self._answered(known)
+        return value
+
+    def _learn(self, known: "_Known[R]", found: KVMetadata) -> bool:
+        facts = {
+            v: found.versions[v].readable if v in found.versions else False for v in {found.current, *known.pinned}
+        }
+        changed = known.current is not None and known.current != found.current
+        changed = changed or any(
+            known.facts[v] != facts.get(v) for v in {found.current, *known.pinned} & known.facts.keys()
+        )
+        known.facts, known.current = facts, found.current
+        self._answered(known)
+        return changed
+
+    def _answered(self, known: "_Known[R]") -> None:
+        known.error, known.failures = None, 0
+        known.looked, known.compared = self._clock.monotonic(), self._clock.now()
+
+    def _failed(self, entry: Entry, known: "_Known[R]", error: ReadError) -> None:
+        known.error, known.failures = error, known.failures + 1
+        known.looked = self._clock.monotonic()
+        self._polls.add_after(entry, self._delay(known))
+
+    def _delay(self, known: "_Known[R]") -> float:
+        """Seconds to the next poll: a little less than the interval, since that is a promise; much less after an error."""
+        regular = known.interval * (0.95 + 0.05 * self._rand())
+        if not known.failures:
+            return regular
+        return min(regular, RETRY_BASE * 2.0 ** min(known.failures - 1, 16) * (0.5 + 0.5 * self._rand()))
+
+
+def _said(error: ReadError | None) -> tuple[type, str] | None:
+    return None if error is None else (type(error), str(error))
+
+
+def _readable(entry: Entry, known: "_Known[R]", pinned: int | None) -> int:
+    version = pinned if pinned is not None else known.current
+    where = f"{entry.mount}/data/{entry.path}"
+    if version is None or version not in known.facts:
+        raise SecretVersionNotFoundError(f"version {version} does not exist", path=where)
+    if not known.facts[version]:
+        raise SecretDeletedError(
+            f"version {version} is deleted or destroyed", path=where, version=version, deleted_at=None, destroyed=False
+        )
+    return version

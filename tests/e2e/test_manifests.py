@@ -1,0 +1,173 @@
+"""What a real API server makes of the kinds: each manifest is accepted, or refused with the remedy."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from elile_operator.api.elilesecret import ConsumersStatus, ElileSecretStatus, SourceStatus
+from elile_operator.api.meta import Condition, ConditionStatus, FieldManager
+
+pytestmark = pytest.mark.lab
+
+HERE = Path(__file__).parent
+MANIFESTS = HERE / "manifests"
+CRDS = HERE.parents[1] / "crds"
+HEADER = "# refused: "
+
+PASSING = sorted(MANIFESTS.glob("*/pass/*.yaml"))
+FAILING = sorted(MANIFESTS.glob("*/fail/*.yaml"))
+
+Result = subprocess.CompletedProcess[str]
+
+
+def kubectl(kubeconfig: Path, *arguments: str, body: dict[str, Any] | None = None) -> Result:
+    command = [str(Path(sys.executable).with_name("kubectl")), f"--kubeconfig={kubeconfig}", *arguments]
+    given = json.dumps(body) if body else None
+    return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60)
+
+
+def establish(kubeconfig: Path, source: str, body: dict[str, Any] | None = None) -> None:
+    applied = kubectl(kubeconfig, "apply", "--server-side", "--force-conflicts", f"--filename={source}", body=body)
+    assert applied.returncode == 0, applied.stderr
+    ready = kubectl(
+        kubeconfig, "wait", "--for=condition=Established", "--timeout=30s", f"--filename={source}", body=body
+    )
+    assert ready.returncode == 0, ready.stderr
+
+
+def name_of(manifest: Path) -> str:
+    return str(manifest.relative_to(MANIFESTS).with_suffix(""))
+
+
+@pytest.fixture(scope="module")
+def cluster(kubeconfig: Path) -> Path:
+    """A cluster that knows the kinds; the API server has accepted the cost of their rules."""
+    establish(kubeconfig, str(CRDS))
+    return kubeconfig
+
+
+@pytest.mark.parametrize("manifest", PASSING, ids=name_of)
+def test_passes(cluster: Path, manifest: Path) -> None:
+    applied = kubectl(cluster, "apply", "--dry-run=server", f"--filename={manifest}")
+    assert (applied.returncode, applied.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("manifest", FAILING, ids=name_of)
+def test_is_refused_with_the_remedy(cluster: Path, manifest: Path) -> None:
+    header = manifest.read_text(encoding="utf-8").splitlines()[0]
+    assert header.startswith(HEADER)
+    applied = kubectl(cluster, "apply", "--dry-run=server", f"--filename={manifest}")
+    assert applied.returncode == 1
+    assert header.removeprefix(HEADER) in applied.stderr
+
+
+def test_the_largest_object_is_within_the_cost_of_rules(cluster: Path) -> None:
+    """The cost is estimated when the kind is made and counted when an object is: both have a limit."""
+    keys = [{"from": f"{'f' * 150}{n}", "to": f"{'t' * 150}{n}"} for n in range(64)]
+    sources = [{"name": f"s{n}", "kv": {"path": f"{'p' * 500}/{n}"}, "keys": keys} for n in range(64)]
+    body = {
+        "apiVersion": "elile.io/v1alpha1",
+        "kind": "ElileSecret",
+        "metadata": {"name": "largest", "namespace": "default"},
+        "spec": {"sources": sources},
+    }
+    made = kubectl(cluster, "create", "--dry-run=server", "--filename=-", body=body)
+    assert (made.returncode, made.stderr) == (0, "")
+
+
+@pytest.fixture
+def shop(cluster: Path) -> Iterator[dict[str, Any]]:
+    """An object that is there, since a status belongs to one."""
+    body = {
+        "apiVersion": "elile.io/v1alpha1",
+        "kind": "ElileSecret",
+        "metadata": {"name": "status-of-manifests", "namespace": "default"},
+    }
+    spec = {"spec": {"sources": [{"name": "db", "kv": {"path": "db"}}]}}
+    made = kubectl(cluster, "apply", "--server-side", "--filename=-", body=body | spec)
+    assert made.returncode == 0, made.stderr
+    yield body
+    kubectl(cluster, "delete", "--filename=-", body=body)
+
+
+def test_a_status_is_accepted_as_it_is_written_and_fills_the_columns(cluster: Path, shop: dict[str, Any]) -> None:
+    now = datetime.now(UTC)
+    ready = Condition(
+        type="Ready", status=ConditionStatus.TRUE, reason="Synced", message="All is well.", last_transition_time=now
+    )
+    status = ElileSecretStatus(
+        observed_generation=1,
+        revision=7,
+        keys=("password",),
+        secret_name="files",
+        server="main",
+        handled_refresh="1",
+        sources=(SourceStatus(name="db", path="secret/db", version=3),),
+        conditions=(ready,),
+        last_change_time=now,
+        consumers=ConsumersStatus(summary="1+2?/3", total=3, current=1, assumed=2, stale=("a",), need_restart=("b",)),
+        rotation="Idle",
+        next_rotation_time="2096-01-01T00:00:00Z",
+    )
+    manager = f"--field-manager={FieldManager.ELILESECRET_STATUS}"
+    written = kubectl(
+        cluster, "apply", "--server-side", "--subresource=status", manager, "--filename=-",
+        body=shop | {"status": status.dump()},
+    )  # fmt: skip
+    assert written.returncode == 0, written.stderr
+    name = shop["metadata"]["name"]
+    read = json.loads(kubectl(cluster, "get", "els", name, "--output=json").stdout)
+    assert read["status"] == status.dump()
+    header, row = kubectl(cluster, "get", "els", name, "--output=wide").stdout.splitlines()
+    assert " ".join(header.split()) == (
+        "NAME READY REASON REVISION CONSUMERS ROTATION NEXT-ROTATION LAST-CHANGE AGE TYPE SECRET SERVER MESSAGE"
+    )
+    assert row.split()[:7] == [name, "True", "Synced", "7", "1+2?/3", "Idle", "2096-01-01T00:00:00Z"]
+    assert row.split()[-5:] == ["files", "main", "All", "is", "well."]
+
+
+@pytest.fixture
+def two_types(cluster: Path) -> Iterator[Path]:
+    """The kind in a group of its own, where it knows a second type: with one there is nothing to change it to."""
+    definition = yaml.safe_load((CRDS / "elile.io_elilesecrets.yaml").read_text(encoding="utf-8"))
+    definition["metadata"]["name"] = "elilesecrets.two-types.test"
+    definition["spec"]["group"] = "two-types.test"
+    definition["spec"]["names"].pop("categories")
+    definition["spec"]["names"].pop("shortNames")
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["properties"]["spec"]["properties"]["type"]["enum"].append("TLS")
+    establish(cluster, "-", definition)
+    yield cluster
+    kubectl(cluster, "delete", "crd", "elilesecrets.two-types.test")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        pytest.param({"type": "Opaque"}, {"type": "TLS"}, True, id="another"),
+        pytest.param({}, {"type": "TLS"}, True, id="another than the default"),
+        pytest.param({"type": "TLS"}, {}, True, id="back to the default"),
+        pytest.param({}, {"type": "Opaque"}, False, id="the default, written"),
+    ],
+)
+def test_the_type_stays(two_types: Path, first: dict[str, Any], second: dict[str, Any], refused: bool) -> None:
+    def apply(spec: dict[str, Any]) -> Result:
+        body = {
+            "apiVersion": "two-types.test/v1alpha1",
+            "kind": "ElileSecret",
+            "metadata": {"name": "shop", "namespace": "default"},
+            "spec": {"sources": [{"name": "db", "kv": {"path": "db"}}]} | spec,
+        }
+        return kubectl(two_types, "apply", "--server-side", "--filename=-", body=body)
+
+    made = apply(first)
+    assert (made.returncode, made.stderr) == (0, "")
+    message = "spec.type cannot be changed, since the type of a Secret cannot; make a new ElileSecret"
+    assert (message in apply(second).stderr) is refused

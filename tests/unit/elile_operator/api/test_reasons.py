@@ -1,0 +1,70 @@
+import pickle
+import re
+
+import pytest
+
+from elile_operator.api.reasons import SERVER_EFFECTS, Effect, Mark, Reason
+
+
+def having(**marks: Mark) -> set[Reason]:
+    return {r for r in Reason if all(getattr(r.effect, name) is mark for name, mark in marks.items())}
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_reason_is_a_word_with_one_sentence(reason: Reason) -> None:
+    assert re.fullmatch(r"([A-Z]+[a-z]*)+", reason.value)
+    assert re.fullmatch(r"[A-Z][^\n.]*\.", reason.sentence)
+    assert reason.name == re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", reason.value).upper()
+
+
+def test_a_reason_is_its_text() -> None:
+    assert f"{Reason.VAULT_SEALED}" == "VaultSealed"
+    assert Reason("VaultSealed") is Reason.VAULT_SEALED
+    assert pickle.loads(pickle.dumps(Reason.VAULT_SEALED)) is Reason.VAULT_SEALED  # noqa: S301
+
+
+def test_no_sentence_stands_twice() -> None:
+    assert len({reason.sentence for reason in Reason}) == len(Reason)
+
+
+def test_what_is_delivered_stays_ready_while_vault_gives_no_answer() -> None:
+    assert having(ready=Mark.KEEP, stalled=Mark.FALSE) == {
+        Reason.SERVER_NOT_READY,
+        Reason.VAULT_UNREACHABLE,
+        Reason.VAULT_SEALED,
+        Reason.VAULT_THROTTLED,
+        Reason.TLS_UNTRUSTED,
+        Reason.MALFORMED_RESPONSE,
+        Reason.READ_STALE,
+    }
+
+
+def test_only_a_change_of_an_object_that_exists_ends_a_stall() -> None:
+    assert having(stalled=Mark.TRUE) == {
+        Reason.SPEC_INVALID,
+        Reason.NAMESPACE_NOT_ALLOWED,
+        Reason.AUDIENCE_NOT_ALLOWED,
+        Reason.RESERVED_METADATA,
+        Reason.PLAIN_HTTP_REFUSED,
+        Reason.KEY_CONFLICT,
+        Reason.TOO_LARGE,
+        Reason.SECRET_NOT_OWNED,
+    }
+    assert having(stalled=Mark.TRUE) <= having(ready=Mark.FALSE, synced=Mark.FALSE)
+
+
+def test_only_what_is_delivered_and_compared_is_good() -> None:
+    assert having(ready=Mark.TRUE) == having(synced=Mark.TRUE) == {Reason.SYNCED, Reason.UNCHANGED}
+
+
+def test_the_third_missed_interval_ends_synced_and_not_ready() -> None:
+    assert Reason.READ_STALE.effect == Effect(ready=Mark.KEEP, stalled=Mark.FALSE, synced=Mark.FALSE)
+
+
+def test_a_server_is_ready_for_one_reason_only() -> None:
+    assert {r for r, effect in SERVER_EFFECTS.items() if effect.ready is Mark.TRUE} == {Reason.SERVER_READY}
+
+
+def test_a_sealed_server_is_reachable() -> None:
+    effect = SERVER_EFFECTS[Reason.VAULT_SEALED]
+    assert (effect.ready, effect.reachable, effect.unsealed) == (Mark.FALSE, Mark.TRUE, Mark.FALSE)
