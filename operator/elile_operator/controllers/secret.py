@@ -101,7 +101,7 @@ class SecretController:
             return Result.done()
         done = await self._deliver(key, secret)
         await self._tell(secret, done)
-        return self._next(secret, done)
+        return self._next(done)
 
     # ── deciding and acting ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -123,18 +123,18 @@ class SecretController:
             pinned = frozenset() if read.version is None else frozenset({read.version})
             entries[entry_of(read)] = entries.get(entry_of(read), frozenset()) | pinned
         self._reads.subscribe(key, entries, interval=interval)
-        fresh = lambda: Freshness(self._compared(entries), interval)  # noqa: E731 - asked again after the reads
         if trouble := self._servers.trouble(server.metadata.name):
-            return self._stopped(secret, live, trouble, fresh())
+            return self._stopped(secret, live, trouble, Freshness(self._compared(entries), interval))
         gatherer = Gatherer(self._reads, secret, plan, server.spec.address)
         max_age = 0.0 if wants_refresh(secret) else interval.total_seconds()
         outcome = await self._read_and_write(secret, live, gatherer, max_age)
+        fresh = Freshness(self._compared(entries), interval)
         if isinstance(outcome, Violation):
             if is_away(outcome.reason.effect):
                 self._on_server_trouble(server.metadata.name)
-            return self._stopped(secret, live, outcome, fresh())
+            return self._stopped(secret, live, outcome, fresh)
         live, sources, write = outcome
-        return await self._expose(secret, live, sources, write, fresh())
+        return await self._expose(secret, live, sources, write, fresh)
 
     async def _read_and_write(
         self, secret: ElileSecret, live: LiveSecret | None, gatherer: Gatherer, max_age: float
@@ -171,7 +171,8 @@ class SecretController:
         sources: tuple[SourceStatus, ...],
         write: Write,
     ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write] | Violation:
-        where = f"Secret {secret.metadata.namespace}/{secret.secret_name}"
+        namespace = secret.metadata.namespace or ""
+        where = f"Secret {namespace}/{secret.secret_name}"
         try:
             written = await self._writer.write(body, live)
         except KubeConflictError:
@@ -179,7 +180,7 @@ class SecretController:
         except KubeForbiddenError:
             return Violation(
                 Reason.NAMESPACE_NOT_BOUND,
-                f"the operator may not write {where}; bind it: kubectl -n {secret.metadata.namespace} create rolebinding "
+                f"the operator may not write {where}; bind it: kubectl -n {namespace} create rolebinding "
                 "elile-deliver --clusterrole=elile-deliver --serviceaccount=elile-system:elile-operator",
             )
         except KubeInvalidError:
@@ -188,7 +189,7 @@ class SecretController:
                 f"the API server refuses to update {where} (immutable, of another type, or an admission policy forbids "
                 "it); delete that Secret or allow the update, and it is written anew",
             )
-        self._world.live.observe(written)
+        self._world.observe_own_write(written)
         self._observer.secret_written(operation="updated" if live else "created")
         fields = {"kind": "ElileSecret", "namespace": secret.metadata.namespace, "name": secret.metadata.name}
         log.info("Secret written", extra={"fields": {**fields, "revision": write.revision}})
@@ -302,7 +303,7 @@ class SecretController:
         log.log(logging.WARNING if warning else logging.INFO, "%s", note, extra={"fields": fields})
         await self._events.tell(ELILE_SECRETS, secret.metadata, reason=after.reason, note=note, warning=warning)
 
-    def _next(self, secret: ElileSecret, done: Delivered) -> Result:
+    def _next(self, done: Delivered) -> Result:
         if done.violation is None or not is_away(done.violation.reason.effect):
             return Result.done()
         stale_at = done.freshness.stale_at

@@ -38,7 +38,11 @@ class ServerObserver(Protocol):
 
 
 class ServerController:
-    """Reconciles VaultServers. `on_usable` is called with the name of a server that is new, changed or back."""
+    """Reconciles VaultServers.
+
+    `on_usable` is called with the name of a server that is new, changed or back, `on_trouble` when one is lost: those
+    who read from it must note since when they cannot be compared.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class ServerController:
         clock: Clock,
         observer: ServerObserver,
         on_usable: Callable[[str], None],
+        on_trouble: Callable[[str], None],
     ) -> None:
         self._world = world
         self._servers = servers
@@ -58,6 +63,7 @@ class ServerController:
         self._clock = clock
         self._observer = observer
         self._on_usable = on_usable
+        self._on_trouble = on_trouble
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Look at one server."""
@@ -73,10 +79,12 @@ class ServerController:
             return Result.done()
         answer = await self._ask(server)
         first_or_changed = server.status.observed_generation != server.metadata.generation
-        recovered = self._servers.report(key.name, answer.violation)
+        turned = self._servers.report(key.name, answer.violation)
         self._observer.server_ready(key.name, answer.violation is None)
-        if answer.violation is None and (recovered or first_or_changed):
+        if answer.violation is None and (turned or first_or_changed):
             self._on_usable(key.name)
+        elif answer.violation is not None and turned:
+            self._on_trouble(key.name)
         await self._write(server, answer)
         return Result.after(LOOK_EVERY if answer.violation is None else LOOK_AGAIN)
 

@@ -38,6 +38,7 @@ class World:
     """The stores. Secrets are kept without their data; pods only while they use a Secret."""
 
     def __init__(self, key: FingerprintKey) -> None:
+        self._writing = False
         self.servers: ObjectStore[ObjectKey, VaultServer | Unreadable] = ObjectStore(
             kind="VaultServer", key_of=_key, project=lambda body: _read(VaultServer, body)
         )
@@ -65,6 +66,19 @@ class World:
             key_of=_key,
             project=lambda body: Namespace(body["metadata"].get("labels") or {}),
         )
+
+    def observe_own_write(self, body: Body) -> None:
+        """Take a Secret that was just written by us: its change wakes nobody, and neither does the watch's echo."""
+        self._writing = True
+        try:
+            self.live.observe(body)
+        finally:
+            self._writing = False
+
+    @property
+    def writing(self) -> bool:
+        """Whether the change of a Secret that is being told now is our own write."""
+        return self._writing
 
     def users(self, namespace: str, secret_name: str) -> list[PodView]:
         """Return the pods that use a Secret."""

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -60,23 +60,18 @@ class KubeClient:
         """Return one object. Raises KubeNotFoundError and the other errors of the set, as all calls here."""
         return await self._call("GET", "get", resource, resource.path(namespace, name))
 
-    async def list_pages(
-        self, resource: Resource, *, namespace: str | None = None, label_selector: str | None = None, limit: int = PAGE
-    ) -> AsyncIterator[tuple[list[Json], str]]:
-        """Yield (items, resourceVersion of the list) page by page."""
-        token = ""
-        while True:
-            query = {"limit": str(limit)}
-            if token:
-                query["continue"] = token
-            if label_selector:
-                query["labelSelector"] = label_selector
-            page = await self._call("GET", "list", resource, resource.path(namespace), query=query)
-            meta = page["metadata"]
-            yield page.get("items") or [], meta.get("resourceVersion", "")
-            token = meta.get("continue") or ""
-            if not token:
-                return
+    async def list_page(
+        self, resource: Resource, *, token: str = "", label_selector: str | None = None, limit: int = PAGE
+    ) -> tuple[list[Json], str, str]:
+        """Return the items of one page over all namespaces, the token of the next page, and the list's version."""
+        query = {"limit": str(limit)}
+        if token:
+            query["continue"] = token
+        if label_selector:
+            query["labelSelector"] = label_selector
+        page = await self._call("GET", "list", resource, resource.path(), query=query)
+        meta = page["metadata"]
+        return page.get("items") or [], meta.get("continue") or "", meta.get("resourceVersion") or ""
 
     async def create(self, resource: Resource, namespace: str | None, body: Json, *, manager: str) -> Json:
         """Create an object. Raises KubeExistsError when there is one of that name."""

@@ -56,6 +56,7 @@ class _Known(Generic[R]):
     compared: datetime | None = None  # of the last good answer
     failures: int = 0
     values: dict[int, tuple[KVValue, float]] = field(default_factory=dict)
+    since: datetime | None = None  # when it was first asked for
 
     @property
     def interval(self) -> float:
@@ -69,7 +70,8 @@ class _Known(Generic[R]):
 class SharedReads(Generic[R]):
     """Entries by identity and path, and who reads them. It is also the reconciler of the polls: the keys are entries.
 
-    `on_change` is called for each reader of an entry whose versions, or whose error, changed.
+    `on_change` is called for each reader of an entry whose versions, or whose error, changed. `usable` tells whether a
+    server is worth asking: while it is not, nothing is polled, and `look_again` makes up for it.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class SharedReads(Generic[R]):
         polls: WorkQueue[Entry],
         on_change: Callable[[R], None],
         observer: ReadObserver,
+        usable: Callable[[str], bool],
     ) -> None:
         self._logins = logins
         self._clock = clock
@@ -88,6 +91,7 @@ class SharedReads(Generic[R]):
         self._polls = polls
         self._on_change = on_change
         self._observer = observer
+        self._usable = usable
         self._known: dict[Entry, _Known[R]] = {}
         self._of_reader: dict[R, frozenset[Entry]] = {}
         self._flights: Flights[tuple[Entry, int | str]] = Flights("read")
@@ -103,7 +107,7 @@ class SharedReads(Generic[R]):
         for entry, pinned in entries.items():
             known = self._known.get(entry)
             if known is None:
-                known = self._known[entry] = _Known()
+                known = self._known[entry] = _Known(since=self._clock.now())
                 # The first look is the reader's own; the polls after it are spread over the interval.
                 self._polls.add_after(entry, seconds * (0.5 + 0.5 * self._rand()))
             before, known.readers[reader] = known.interval, (seconds, pinned)
@@ -131,9 +135,9 @@ class SharedReads(Generic[R]):
         self._polls.retry_now(entries)
 
     def compared(self, entry: Entry) -> datetime | None:
-        """When the entry was last compared with the server, successfully."""
+        """When the entry was last compared with the server; before the first time, since when that is wanted."""
         known = self._known.get(entry)
-        return known.compared if known else None
+        return (known.compared or known.since) if known else None
 
     def __len__(self) -> int:
         return len(self._known)
@@ -175,6 +179,8 @@ class SharedReads(Generic[R]):
             return Result.absent()
         now = self._clock.monotonic()
         known.values = {v: held for v, held in known.values.items() if now - held[1] <= HOLD_VALUES}
+        if not self._usable(key.identity.server):
+            return Result.after(timedelta(seconds=known.interval))
         before = known.error
         if await self._look(key, "") or _said(before) != _said(known.error):
             for reader in list(known.readers):
@@ -247,10 +253,8 @@ class SharedReads(Generic[R]):
         facts = {
             v: found.versions[v].readable if v in found.versions else False for v in {found.current, *known.pinned}
         }
-        changed = known.current is not None and known.current != found.current
-        changed = changed or any(
-            known.facts[v] != facts.get(v) for v in {found.current, *known.pinned} & known.facts.keys()
-        )
+        told = {found.current, *known.pinned} & known.facts.keys()
+        changed = any(known.facts[v] != facts.get(v) for v in told) or known.current not in (None, found.current)
         known.facts, known.current = facts, found.current
         self._answered(known)
         return changed
@@ -265,7 +269,7 @@ class SharedReads(Generic[R]):
         self._polls.add_after(entry, self._delay(known))
 
     def _delay(self, known: "_Known[R]") -> float:
-        """Seconds to the next poll: a little less than the interval, since that is a promise; much less after an error."""
+        """Seconds to the next poll: a little less than the interval, which is a promise; much less after an error."""
         regular = known.interval * (0.95 + 0.05 * self._rand())
         if not known.failures:
             return regular

@@ -35,11 +35,11 @@ class Servers:
         return self._trouble.get(name)
 
     def report(self, name: str, violation: Violation | None) -> bool:
-        """Note what the last look found; tell whether the server became usable again with it."""
+        """Note what the last look found; tell whether the server became usable, or unusable, with it."""
         before = self._trouble.pop(name, None)
         if violation is not None:
             self._trouble[name] = violation
-        return before is not None and violation is None
+        return (before is None) != (violation is None)
 
     def forget(self, name: str) -> None:
         """Close the link of a server that is gone or changed."""

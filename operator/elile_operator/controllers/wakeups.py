@@ -1,0 +1,87 @@
+"""Which change wakes which object: the only knowledge of how the kinds depend on each other."""
+
+from typing import Any
+
+from elile_operator.api.vaultserver import VaultServer
+from elile_operator.controllers.world import Namespace, World, spec_or_wish_changed
+from elile_operator.decide.live import LiveSecret
+from elile_operator.decide.pods import PodView
+from elile_operator.engine import Change, ObjectKey, Priority, WorkQueue
+
+__all__ = ["PODS_SETTLE", "Wakeups"]
+
+# Pods come and go in bursts, and only the count of consumers depends on them.
+PODS_SETTLE = 1.0
+
+
+class Wakeups:
+    """Puts keys into the queues of the two controllers."""
+
+    def __init__(self, *, world: World, secrets: WorkQueue[ObjectKey], servers: WorkQueue[ObjectKey]) -> None:
+        self._world = world
+        self._secrets = secrets
+        self._servers = servers
+
+    def connect(self) -> None:
+        """Listen to the stores."""
+        self._world.servers.subscribe(self._server)
+        self._world.secrets.subscribe(self._secret)
+        self._world.live.subscribe(self._live)
+        self._world.pods.subscribe(self._pod)
+        self._world.namespaces.subscribe(self._namespace)
+
+    # ── told by other parts ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def changed(self, reader: ObjectKey) -> None:
+        """A poll found another version, or another error."""
+        self._secrets.add(reader, priority=Priority.URGENT)
+
+    def settled(self, namespace: str, name: str) -> None:
+        """The last poke that was owed has been sent."""
+        self._secrets.add(ObjectKey(namespace, name))
+
+    def server_usable(self, name: str) -> None:
+        """A server is new, changed or back: nobody waits out a backoff, and they do not come all at once."""
+        self._secrets.retry_now(self._world.secrets.by("server", name))
+
+    def server_lost(self, name: str) -> None:
+        """A server is away: its objects note since when they cannot be compared."""
+        for key in self._world.secrets.by("server", name):
+            self._secrets.add(key)
+
+    def server_suspected(self, name: str) -> None:
+        """A read got no answer: look at the server itself now."""
+        self._servers.add(ObjectKey("", name), priority=Priority.URGENT)
+
+    # ── told by the stores ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _server(self, change: Change[ObjectKey, VaultServer | Any]) -> None:
+        if not change.spec_changed:
+            return
+        self._servers.add(change.key, priority=Priority.URGENT)
+        for key in self._world.secrets.by("server", change.key.name):
+            self._secrets.add(key)
+
+    def _secret(self, change: Change[ObjectKey, Any]) -> None:
+        if spec_or_wish_changed(change):
+            self._secrets.add(change.key, priority=Priority.URGENT)
+
+    def _live(self, change: Change[ObjectKey, LiveSecret]) -> None:
+        if self._world.writing:
+            return
+        for key in self._world.secrets.by("target", (change.key.namespace, change.key.name)):
+            self._secrets.add(key, priority=Priority.URGENT)
+
+    def _pod(self, change: Change[ObjectKey, PodView]) -> None:
+        old, new = change.old and change.old.value, change.new and change.new.value
+        if old == new:
+            return
+        for name in (old.secrets if old else frozenset()) | (new.secrets if new else frozenset()):
+            for key in self._world.secrets.by("target", (change.key.namespace, name)):
+                self._secrets.add_after(key, PODS_SETTLE)
+
+    def _namespace(self, change: Change[ObjectKey, Namespace]) -> None:
+        old, new = change.old and change.old.value, change.new and change.new.value
+        if old != new:
+            for key in self._world.secrets.by("namespace", change.key.name):
+                self._secrets.add(key)

@@ -1,0 +1,92 @@
+"""The settings of the operator: command line, then environment (`ELILE_…`), then the defaults below."""
+
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["LogFormat", "LogLevel", "Settings"]
+
+
+class LogFormat(StrEnum):
+    """How a log line looks."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogLevel(StrEnum):
+    """From which level on lines are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Settings(BaseSettings):
+    """Each field says its unit, its default and why."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ELILE_",
+        cli_prog_name="elile-operator",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    kubeconfig: Path | None = Field(
+        None,
+        description="Kubeconfig to reach the API server with. Absent: the pod's ServiceAccount, and outside a pod the "
+        "file that KUBECONFIG names, or ~/.kube/config.",
+    )
+    context: str | None = Field(None, description="Context of the kubeconfig. Absent: its current one.")
+    service_account_folder: Path = Field(
+        Path("/var/run/secrets/kubernetes.io/serviceaccount"),
+        description="Folder with token, ca.crt and namespace of the pod's ServiceAccount, as kubelet mounts them.",
+    )
+    namespace: str | None = Field(
+        None,
+        description="The operator's own namespace, where its fingerprint key is kept. Absent: the pod's, else "
+        "elile-system.",
+        max_length=63,
+    )
+    workers: int = Field(
+        16,
+        ge=1,
+        le=256,
+        description="ElileSecrets reconciled at one time. 16 keep an API server busy that answers in 10 ms; more only "
+        "wait in its queue.",
+    )
+    pollers: int = Field(
+        16, ge=1, le=256, description="Paths polled at one time, over all servers. As many as a server's concurrency."
+    )
+    resync: timedelta = Field(
+        timedelta(minutes=10),
+        ge=timedelta(seconds=10),
+        description="How often every kind is listed in full, to repair what watches missed; ISO 8601 or seconds. Ten "
+        "minutes: a list of 10,000 objects costs a second of CPU.",
+    )
+    reconcile_deadline: timedelta = Field(
+        timedelta(minutes=2),
+        ge=timedelta(seconds=10),
+        description="After this long a reconcile is cancelled and tried again; ISO 8601 or seconds. Two minutes: every "
+        "call within has a deadline of its own, this one is for what nobody foresaw.",
+    )
+    api_timeout: timedelta = Field(
+        timedelta(seconds=10),
+        ge=timedelta(seconds=1),
+        description="How long one call to the API server may take; ISO 8601 or seconds. Ten seconds: it answers in "
+        "milliseconds, or is away.",
+    )
+    probe_host: str = Field(
+        "127.0.0.1",
+        description="Address that serves /livez, /readyz and /metrics. Loopback; in a pod 0.0.0.0, for kubelet.",
+    )
+    probe_port: int = Field(8080, ge=0, le=65535, description="Port of the same; 0 takes a free one and logs it.")
+    log_level: LogLevel = Field(LogLevel.INFO, description="Level of the log. Values of secrets are in none.")
+    log_format: LogFormat = Field(LogFormat.JSON, description="json for collectors, console for people.")

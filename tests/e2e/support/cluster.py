@@ -1,0 +1,82 @@
+"""What e2e tests say to the cluster and to OpenBao: kubectl and bao, as a user would."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from lab.cluster import Lab
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[3]
+BIN = Path(sys.executable).parent
+
+# Five times the promise, at least: a busy machine is no defect.
+SOON = 30.0
+
+
+class CommandError(AssertionError):
+    """kubectl or bao said no."""
+
+
+def run(*command: str, given: str | None = None, env: dict[str, str] | None = None, timeout: float = 120) -> str:
+    done = subprocess.run(
+        command, input=given, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=timeout
+    )
+    if done.returncode:
+        raise CommandError(f"{Path(command[0]).name} {' '.join(command[1:])}: {done.stderr.strip()}")
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster and an OpenBao that it can log in to. `lab` is None on a cluster given by --kubeconfig."""
+
+    kubeconfig: Path
+    bao_address: str
+    bao_pod_address: str
+    bao_ca: str
+    bao_ca_file: Path
+    bao_token: str
+    lab: Lab | None
+
+    def kubectl(self, *arguments: str, given: str | None = None) -> str:
+        return run(str(BIN / "kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments, given=given)
+
+    def apply(self, *bodies: dict[str, Any]) -> None:
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=yaml.safe_dump_all(bodies))
+
+    def get(self, what: str, name: str, namespace: str | None = None) -> dict[str, Any]:
+        where = ("-n", namespace) if namespace else ()
+        found: dict[str, Any] = json.loads(self.kubectl(*where, "get", what, name, "-o", "json"))
+        return found
+
+    def find(self, what: str, name: str, namespace: str) -> dict[str, Any] | None:
+        text = self.kubectl("-n", namespace, "get", what, name, "-o", "json", "--ignore-not-found")
+        return json.loads(text) if text else None
+
+    def bao(self, *arguments: str, given: str | None = None) -> str:
+        env = {"BAO_ADDR": self.bao_address, "BAO_CACERT": str(self.bao_ca_file), "BAO_TOKEN": self.bao_token}
+        return run(str(BIN / "bao"), *arguments, given=given, env=env)
+
+    def put(self, path: str, **values: Any) -> None:
+        """Write a KV entry below `secret/`."""
+        self.bao("kv", "put", "-mount=secret", path, "-", given=json.dumps(values))
+
+
+def eventually(what: str, check: Callable[[], T | None], *, within: float = SOON, every: float = 0.1) -> T:
+    """Return the first answer that is not None or False; fail with `what` when there is none in time."""
+    deadline = time.monotonic() + within
+    while True:
+        if (found := check()) not in (None, False):
+            return found  # type: ignore[return-value] # not None here
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within:.0f} s: {what}")
+        time.sleep(every)

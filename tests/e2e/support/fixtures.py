@@ -1,0 +1,126 @@
+"""One cluster and one operator for the whole suite; one namespace and one folder in OpenBao for each test."""
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import Lab
+from tests.e2e.support.cluster import ROOT, Cluster, eventually
+from tests.e2e.support.operator import Operator, running
+from tests.e2e.support.tenant import Tenant
+
+SYSTEM = "elile-system"
+POLL = "1s"
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The lab, or the cluster of --kubeconfig with the OpenBao that BAO_ADDR, BAO_CACERT and BAO_TOKEN name."""
+    given: Path | None = request.config.getoption("--kubeconfig")
+    if given is not None:
+        ca_file = Path(os.environ["BAO_CACERT"])
+        address = os.environ["BAO_ADDR"]
+        yield Cluster(given, address, address, ca_file.read_text(), ca_file, os.environ["BAO_TOKEN"], None)
+        return
+    lab = Lab.open(request.config.getoption("--lab-name"))
+    was_up = lab.is_up()
+    lab.up(echo=lambda _line: None)
+    lab.reset()
+    try:
+        yield Cluster(
+            lab.kubeconfig,
+            lab.bao_address,
+            lab.bao_pod_address,
+            lab.ca_file.read_text(),
+            lab.ca_file,
+            lab.root_token,
+            lab,
+        )
+    finally:
+        if not was_up:
+            lab.down()
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(cluster: Cluster) -> Path:
+    return cluster.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def crds(cluster: Cluster) -> None:
+    """The CRDs, served."""
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Cluster, crds: None) -> None:
+    """CRDs, rights, the tenants' policy and role in OpenBao, and the VaultServer `default`."""
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
+    cluster.kubectl("apply", "-f", str(ROOT / "policies" / "rbac"))
+    auth = cluster.bao("auth", "list", "-format=json")
+    accessor = re.search(r'"kubernetes/".*?"accessor": "([^"]+)"', auth, re.DOTALL)
+    assert accessor is not None, auth
+    policy = (ROOT / "policies" / "vault" / "elile.hcl").read_text().replace("ACCESSOR", accessor[1])
+    cluster.bao("policy", "write", "elile", "-", given=policy)
+    cluster.bao(
+        *("write", "auth/kubernetes/role/elile", "audience=elile", "token_policies=elile", "token_ttl=20m"),
+        *("bound_service_account_names=*", "bound_service_account_namespaces=*"),
+    )
+    cluster.apply(server_manifest(cluster, "default"))
+
+
+def server_manifest(cluster: Cluster, name: str) -> dict[str, object]:
+    return {
+        "apiVersion": "elile.io/v1alpha1",
+        "kind": "VaultServer",
+        "metadata": {"name": name},
+        "spec": {
+            "address": cluster.bao_address,
+            "tls": {"caBundle": cluster.bao_ca},
+            "auth": {"kubernetes": {}},
+            "poll": {"interval": POLL},
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster, installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """The operator, outside the cluster, logging at DEBUG: whatever a log could leak, this one does."""
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    arguments = ("--kubeconfig", str(cluster.kubeconfig), "--namespace", SYSTEM, "--log-level", "debug")
+    with running(log, *arguments) as operator:
+        eventually(
+            "the VaultServer is ready",
+            lambda: "ServerReady" in cluster.kubectl("get", "vaultserver", "default"),
+        )
+        yield operator
+
+
+@pytest.fixture
+def new_tenant(cluster: Cluster) -> Iterator[Callable[[], Tenant]]:
+    """Make namespaces, each with a folder of the same name; they are gone after the test."""
+    made: list[Tenant] = []
+
+    def make() -> Tenant:
+        tenant = Tenant(cluster, f"t-{uuid.uuid4().hex[:8]}")
+        cluster.kubectl("create", "namespace", tenant.namespace)
+        eventually(
+            "the ServiceAccount default is there", lambda: cluster.find("sa", "default", tenant.namespace), every=0.05
+        )
+        made.append(tenant)
+        return tenant
+
+    yield make
+    for tenant in made:
+        cluster.kubectl("delete", "namespace", tenant.namespace, "--wait=false")
+
+
+@pytest.fixture
+def tenant(operator: Operator, new_tenant: Callable[[], Tenant]) -> Tenant:
+    """A namespace, with the operator running."""
+    return new_tenant()
