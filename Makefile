@@ -17,7 +17,7 @@ demo: setup ## Bring up a cluster with OpenBao, deliver a secret to a pod, chang
 	@$(PY) -m lab.demo
 
 demo-down: setup ## Stop the demo and its cluster, leave nothing behind
-	@$(PY) -m lab down
+	@$(PY) -m lab.demo --down
 
 test: setup ## Everything that decides whether a change may land: lint, unit, property, golden, e2e on the lab
 	@$(PY) -m lab.check
@@ -48,4 +48,4 @@ lock: setup ## Lock dependencies with hashes into requirements/
 	@scripts/lock
 
 clean: ## Remove what the tools made, but not the lab's cache
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* dist build
+	@rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* dist build

@@ -205,7 +205,8 @@ def _from_status(refused: _RefusedError, path: str, version: int | None, login: 
         return SecretMountNotFoundError("nothing is mounted there", path=path)
     if login and refused.says("invalid role name"):
         return SecretsRoleNotFoundError("the auth method knows no such role", path=path)
-    if login and status in (400, 401, 403):
+    # The last one is a 500: a method that was enabled and never told where the API server is.
+    if login and (status in (400, 401, 403) or refused.says("could not load backend configuration")):
         return SecretsAuthenticationError("the login was refused", path=path)
     if status in (401, 403):
         return SecretAccessDeniedError("permission denied", path=path)

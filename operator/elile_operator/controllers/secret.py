@@ -283,8 +283,10 @@ class SecretController:
     # ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _tell(self, secret: ElileSecret, done: Delivered) -> None:
+        meta = secret.metadata
         status = secret_status(secret, done, self._clock.now())
         if status == secret.status:
+            log.debug("nothing to tell", extra={"fields": {"namespace": meta.namespace, "name": meta.name}})
             return
         try:
             written = await apply_status(

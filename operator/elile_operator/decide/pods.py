@@ -31,13 +31,13 @@ class PodView:
 
 
 def read_pod(body: Mapping[str, Any]) -> PodView | None:
-    """Reduce a pod as the API server gives it; None when it uses no Secret, is finished or is going away.
+    """Reduce a pod as the API server gives it; None when it uses no Secret, has not begun to run, or is on its way out.
 
     Image pull secrets and ServiceAccount tokens are no consumers. Annotations are left out, so that our own pokes
     change nothing here.
     """
     meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
-    if "deletionTimestamp" in meta or status.get("phase") in ("Succeeded", "Failed"):
+    if "deletionTimestamp" in meta or not _runs(status):
         return None
     by_volume = {v["name"]: frozenset(_secrets_of(v)) for v in spec.get("volumes") or []}
     containers = [c for field in ("initContainers", "containers", "ephemeralContainers") for c in spec.get(field) or []]
@@ -59,6 +59,14 @@ def read_pod(body: Mapping[str, Any]) -> PodView | None:
         volumes=frozenset(volumes),
         fixed=frozenset(fixed),
     )
+
+
+def _runs(status: Mapping[str, Any]) -> bool:
+    """Whether a process of the pod may have read its volumes; those that have not started will mount what is there."""
+    if status.get("phase") == "Pending":  # also while init containers run
+        states = [c.get("state") or {} for c in status.get("initContainerStatuses") or []]
+        return any("running" in state or "terminated" in state for state in states)
+    return status.get("phase") not in ("Succeeded", "Failed")
 
 
 def _secrets_of(volume: Mapping[str, Any]) -> Iterable[str]:

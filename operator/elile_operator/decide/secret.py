@@ -139,10 +139,14 @@ def _away(secret: ElileSecret, done: Delivered, now: datetime) -> ElileSecretSta
     assert done.violation is not None  # noqa: S101 - the caller looked
     previous = secret.status
     ready = find(previous.conditions, "Ready")
-    judged = ready is not None and ready.observed_generation == secret.metadata.generation
+    judged = (
+        ready is not None
+        and ready.status is not ConditionStatus.UNKNOWN
+        and ready.observed_generation == secret.metadata.generation
+    )
     stale_at = done.freshness.stale_at
     stale = judged and stale_at is not None and now >= stale_at
-    if judged and not stale and ready is not None and ready.status is not ConditionStatus.UNKNOWN:
+    if judged and not stale:
         return previous
     violation = done.violation
     if stale and stale_at is not None:

@@ -182,7 +182,9 @@ class SharedReads(Generic[R]):
         if not self._usable(key.identity.server):
             return Result.after(timedelta(seconds=known.interval))
         before = known.error
-        if await self._look(key, "") or _said(before) != _said(known.error):
+        # A poll is for all readers; the audit log is told of one of them, so that it can be found at all.
+        cause = str(next(iter(known.readers), ""))
+        if await self._look(key, cause) or _said(before) != _said(known.error):
             for reader in list(known.readers):
                 self._on_change(reader)
         return Result.after(timedelta(seconds=self._delay(known)))

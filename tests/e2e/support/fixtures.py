@@ -71,6 +71,8 @@ def installed(cluster: Cluster, crds: None) -> None:
         *("write", "auth/kubernetes/role/elile", "audience=elile", "token_policies=elile", "token_ttl=20m"),
         *("bound_service_account_names=*", "bound_service_account_namespaces=*"),
     )
+    # Without this the audit log leaves out which object caused a request.
+    cluster.bao("write", "sys/config/auditing/request-headers/X-Elile-Object", "hmac=false")
     cluster.apply(server_manifest(cluster, "default"))
 
 
