@@ -3,9 +3,11 @@
 import statistics
 import threading
 import time
+from datetime import datetime
 
 import pytest
 
+from tests.e2e.support.audit import Tail
 from tests.e2e.support.cluster import Cluster, eventually
 from tests.e2e.support.operator import Operator
 from tests.e2e.support.tenant import Pod, Tenant
@@ -43,6 +45,20 @@ def test_a_value_in_openbao_becomes_a_file_and_every_change_follows(tenant: Tena
     figure.append(f"OpenBao write → file, 1 s poll: {TRIES} of {TRIES}, p50 {middle:.2f} s, max {most:.2f} s")
 
 
+def measured(tenant: Tenant, pod: Pod) -> float | None:
+    """Seconds from the API server's answer to the last write of the Secret, to kubelet's swap of the volume."""
+    lab = tenant.cluster.lab
+    if lab is None:
+        return None
+    path = f"/api/v1/namespaces/{tenant.namespace}/secrets/{pod.name}"
+    written = [
+        datetime.fromisoformat(record["stageTimestamp"]).timestamp()
+        for record in Tail(lab.api_audit_log, 0).records()
+        if record["stage"] == "ResponseComplete" and record["verb"] == "patch" and record["requestURI"].startswith(path)
+    ]
+    return pod.volume().joinpath("..data").lstat().st_mtime - written[-1]
+
+
 def test_the_poke_is_what_makes_it_fast(tenant: Tenant, figure: list[str]) -> None:
     for name in ("poked", "plain"):
         tenant.put(name, value="old")
@@ -66,7 +82,8 @@ def test_the_poke_is_what_makes_it_fast(tenant: Tenant, figure: list[str]) -> No
 
     assert took["poked"] < FILE_WITHIN
     assert "plain" in took, "the file of the pod that was not poked never changed"
-    figure.append(f"Secret write → file: poked {took['poked']:.2f} s, beside {took['plain']:.0f} s without the poke")
+    fast, slow_one = (measured(tenant, pod) or took[pod.name] for pod in (poked, plain))
+    figure.append(f"Secret write → file: poked {fast:.2f} s, beside {slow_one:.0f} s without the poke")
     annotations = tenant.cluster.get("pod", "poked", tenant.namespace)["metadata"]["annotations"]
     secret = tenant.secret("poked") or {}
     # Twice: kubelet may have heard of the pod before it heard of the Secret.

@@ -47,28 +47,28 @@ def name_of(manifest: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def cluster(kubeconfig: Path) -> Path:
-    """A cluster that knows the kinds; the API server has accepted the cost of their rules."""
+def served(kubeconfig: Path) -> Path:
+    """A served that knows the kinds; the API server has accepted the cost of their rules."""
     establish(kubeconfig, str(CRDS))
     return kubeconfig
 
 
 @pytest.mark.parametrize("manifest", PASSING, ids=name_of)
-def test_passes(cluster: Path, manifest: Path) -> None:
-    applied = kubectl(cluster, "apply", "--dry-run=server", f"--filename={manifest}")
+def test_passes(served: Path, manifest: Path) -> None:
+    applied = kubectl(served, "apply", "--dry-run=server", f"--filename={manifest}")
     assert (applied.returncode, applied.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("manifest", FAILING, ids=name_of)
-def test_is_refused_with_the_remedy(cluster: Path, manifest: Path) -> None:
+def test_is_refused_with_the_remedy(served: Path, manifest: Path) -> None:
     header = manifest.read_text(encoding="utf-8").splitlines()[0]
     assert header.startswith(HEADER)
-    applied = kubectl(cluster, "apply", "--dry-run=server", f"--filename={manifest}")
+    applied = kubectl(served, "apply", "--dry-run=server", f"--filename={manifest}")
     assert applied.returncode == 1
     assert header.removeprefix(HEADER) in applied.stderr
 
 
-def test_the_largest_object_is_within_the_cost_of_rules(cluster: Path) -> None:
+def test_the_largest_object_is_within_the_cost_of_rules(served: Path) -> None:
     """The cost is estimated when the kind is made and counted when an object is: both have a limit."""
     keys = [{"from": f"{'f' * 150}{n}", "to": f"{'t' * 150}{n}"} for n in range(64)]
     sources = [{"name": f"s{n}", "kv": {"path": f"{'p' * 500}/{n}"}, "keys": keys} for n in range(64)]
@@ -78,12 +78,12 @@ def test_the_largest_object_is_within_the_cost_of_rules(cluster: Path) -> None:
         "metadata": {"name": "largest", "namespace": "default"},
         "spec": {"sources": sources},
     }
-    made = kubectl(cluster, "create", "--dry-run=server", "--filename=-", body=body)
+    made = kubectl(served, "create", "--dry-run=server", "--filename=-", body=body)
     assert (made.returncode, made.stderr) == (0, "")
 
 
 @pytest.fixture
-def shop(cluster: Path) -> Iterator[dict[str, Any]]:
+def shop(served: Path) -> Iterator[dict[str, Any]]:
     """An object that is there, since a status belongs to one."""
     body = {
         "apiVersion": "elile.io/v1alpha1",
@@ -91,13 +91,13 @@ def shop(cluster: Path) -> Iterator[dict[str, Any]]:
         "metadata": {"name": "status-of-manifests", "namespace": "default"},
     }
     spec = {"spec": {"sources": [{"name": "db", "kv": {"path": "db"}}]}}
-    made = kubectl(cluster, "apply", "--server-side", "--filename=-", body=body | spec)
+    made = kubectl(served, "apply", "--server-side", "--filename=-", body=body | spec)
     assert made.returncode == 0, made.stderr
     yield body
-    kubectl(cluster, "delete", "--filename=-", body=body)
+    kubectl(served, "delete", "--filename=-", body=body)
 
 
-def test_a_status_is_accepted_as_it_is_written_and_fills_the_columns(cluster: Path, shop: dict[str, Any]) -> None:
+def test_a_status_is_accepted_as_it_is_written_and_fills_the_columns(served: Path, shop: dict[str, Any]) -> None:
     now = datetime.now(UTC)
     ready = Condition(
         type="Ready", status=ConditionStatus.TRUE, reason="Synced", message="All is well.", last_transition_time=now
@@ -118,14 +118,14 @@ def test_a_status_is_accepted_as_it_is_written_and_fills_the_columns(cluster: Pa
     )
     manager = f"--field-manager={FieldManager.ELILESECRET_STATUS}"
     written = kubectl(
-        cluster, "apply", "--server-side", "--subresource=status", manager, "--filename=-",
+        served, "apply", "--server-side", "--subresource=status", manager, "--filename=-",
         body=shop | {"status": status.dump()},
     )  # fmt: skip
     assert written.returncode == 0, written.stderr
     name = shop["metadata"]["name"]
-    read = json.loads(kubectl(cluster, "get", "els", name, "--output=json").stdout)
+    read = json.loads(kubectl(served, "get", "els", name, "--output=json").stdout)
     assert read["status"] == status.dump()
-    header, row = kubectl(cluster, "get", "els", name, "--output=wide").stdout.splitlines()
+    header, row = kubectl(served, "get", "els", name, "--output=wide").stdout.splitlines()
     assert " ".join(header.split()) == (
         "NAME READY REASON REVISION CONSUMERS ROTATION NEXT-ROTATION LAST-CHANGE AGE TYPE SECRET SERVER MESSAGE"
     )
@@ -134,7 +134,7 @@ def test_a_status_is_accepted_as_it_is_written_and_fills_the_columns(cluster: Pa
 
 
 @pytest.fixture
-def two_types(cluster: Path) -> Iterator[Path]:
+def two_types(served: Path) -> Iterator[Path]:
     """The kind in a group of its own, where it knows a second type: with one there is nothing to change it to."""
     definition = yaml.safe_load((CRDS / "elile.io_elilesecrets.yaml").read_text(encoding="utf-8"))
     definition["metadata"]["name"] = "elilesecrets.two-types.test"
@@ -143,9 +143,9 @@ def two_types(cluster: Path) -> Iterator[Path]:
     definition["spec"]["names"].pop("shortNames")
     schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     schema["properties"]["spec"]["properties"]["type"]["enum"].append("TLS")
-    establish(cluster, "-", definition)
-    yield cluster
-    kubectl(cluster, "delete", "crd", "elilesecrets.two-types.test")
+    establish(served, "-", definition)
+    yield served
+    kubectl(served, "delete", "crd", "elilesecrets.two-types.test")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from lab.cluster import Lab
 
 T = TypeVar("T")
@@ -51,7 +49,9 @@ class Cluster:
         return run(str(BIN / "kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments, given=given)
 
     def apply(self, *bodies: dict[str, Any]) -> None:
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=yaml.safe_dump_all(bodies))
+        # JSON, one document each: an unquoted "n" in YAML is a boolean to kubectl, and none to PyYAML.
+        given = "\n---\n".join(json.dumps(body) for body in bodies)
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=given)
 
     def get(self, what: str, name: str, namespace: str | None = None) -> dict[str, Any]:
         where = ("-n", namespace) if namespace else ()

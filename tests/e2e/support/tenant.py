@@ -81,13 +81,17 @@ class Pod:
     name: str
     uid: str
 
+    def volume(self) -> Path:
+        """Return the volume on the lab's node: the same mount as in the pod."""
+        lab = self.tenant.cluster.lab
+        assert lab is not None
+        return lab.kubelet_pods / self.uid / "volumes" / "kubernetes.io~secret" / "elile"
+
     def read(self, key: str) -> str | None:
         """Return a file as the pod sees it; on the lab by way of the node, which costs no process."""
-        lab = self.tenant.cluster.lab
-        if lab is not None:
-            file = Path(lab.kubelet_pods) / self.uid / "volumes" / "kubernetes.io~secret" / "elile" / key
+        if self.tenant.cluster.lab is not None:
             try:
-                return file.read_text()
+                return (self.volume() / key).read_text()
             except FileNotFoundError:
                 return None
         return self.tenant.cluster.kubectl(

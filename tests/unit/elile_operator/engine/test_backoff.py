@@ -1,0 +1,33 @@
+"""Backoff grows, is capped, and jitters over all of its range."""
+
+import random
+
+import pytest
+
+from elile_operator.engine import Backoff
+
+
+@pytest.mark.parametrize(
+    ("failures", "rand", "delay"),
+    [
+        pytest.param(1, 1.0, 1.0, id="first"),
+        pytest.param(2, 1.0, 2.0, id="doubles"),
+        pytest.param(9, 1.0, 256.0, id="below the cap"),
+        pytest.param(10, 1.0, 300.0, id="capped"),
+        pytest.param(100_000, 1.0, 300.0, id="never overflows"),
+        pytest.param(5, 0.0, 0.0, id="jitter goes down to nothing"),
+        pytest.param(5, 0.5, 8.0, id="jitter scales"),
+    ],
+)
+def test_delay(failures: int, rand: float, delay: float) -> None:
+    assert Backoff().delay(failures, lambda: rand) == delay
+
+
+def test_base_and_cap_are_arguments() -> None:
+    assert Backoff(base=5.0, cap=7.0).delay(2, lambda: 1.0) == 7.0
+
+
+def test_jitter_parts_what_failed_together() -> None:
+    rand = random.Random(7).random  # noqa: S311 — to be repeatable
+    delays = {round(Backoff().delay(8, rand)) for _ in range(100)}
+    assert len(delays) > 40
