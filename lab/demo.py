@@ -48,7 +48,7 @@ class Demo:
         self.allow_tenants()
         self.say("The first value: bao kv put secret/shop/db username=shop password=first")
         self.lab.bao("kv", "put", "-mount=secret", "shop/db", "username=shop", "password=first")
-        self.say("The operator, outside the cluster, as its own ServiceAccount would be inside")
+        self.say("The operator, as a process of this machine: elile-operator --kubeconfig …")
         self.start_operator()
         self.say("A VaultServer by the administrator, an ElileSecret and a pod by the team: examples/quickstart/")
         self.lab.kubectl("apply", "-f", "-", input=self.vault_server())

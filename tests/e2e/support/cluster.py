@@ -45,6 +45,19 @@ class Cluster:
     bao_token: str
     lab: Lab | None
 
+    @classmethod
+    def of_lab(cls, lab: Lab) -> "Cluster":
+        """A lab that is up."""
+        return cls(
+            kubeconfig=lab.kubeconfig,
+            bao_address=lab.bao_address,
+            bao_pod_address=lab.bao_pod_address,
+            bao_ca=lab.ca_file.read_text(),
+            bao_ca_file=lab.ca_file,
+            bao_token=lab.root_token,
+            lab=lab,
+        )
+
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
         return run(str(BIN / "kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments, given=given)
 

@@ -1,7 +1,7 @@
 """One cluster and one operator for the whole suite; one namespace and one folder in OpenBao for each test."""
 
+import json
 import os
-import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,15 +31,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     lab.up(echo=lambda _line: None)
     lab.reset()
     try:
-        yield Cluster(
-            lab.kubeconfig,
-            lab.bao_address,
-            lab.bao_pod_address,
-            lab.ca_file.read_text(),
-            lab.ca_file,
-            lab.root_token,
-            lab,
-        )
+        yield Cluster.of_lab(lab)
     finally:
         if not was_up:
             lab.down()
@@ -51,21 +43,20 @@ def kubeconfig(cluster: Cluster) -> Path:
 
 
 @pytest.fixture(scope="session")
-def crds(cluster: Cluster) -> None:
-    """The CRDs, served."""
+def installed(cluster: Cluster) -> None:
+    """What an administrator sets up, see `install`."""
+    install(cluster)
+
+
+def install(cluster: Cluster) -> None:
+    """CRDs, rights, the tenants' policy and role in OpenBao, and the VaultServer `default`."""
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
-
-
-@pytest.fixture(scope="session")
-def installed(cluster: Cluster, crds: None) -> None:
-    """CRDs, rights, the tenants' policy and role in OpenBao, and the VaultServer `default`."""
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
     cluster.kubectl("apply", "-f", str(ROOT / "policies" / "rbac"))
-    auth = cluster.bao("auth", "list", "-format=json")
-    accessor = re.search(r'"kubernetes/".*?"accessor": "([^"]+)"', auth, re.DOTALL)
-    assert accessor is not None, auth
-    policy = (ROOT / "policies" / "vault" / "elile.hcl").read_text().replace("ACCESSOR", accessor[1])
+    auth = json.loads(cluster.bao("auth", "list", "-format=json"))
+    policy = (ROOT / "policies" / "vault" / "elile.hcl").read_text()
+    policy = policy.replace("ACCESSOR", auth["kubernetes/"]["accessor"])
     cluster.bao("policy", "write", "elile", "-", given=policy)
     cluster.bao(
         *("write", "auth/kubernetes/role/elile", "audience=elile", "token_policies=elile", "token_ttl=20m"),

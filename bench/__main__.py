@@ -1,0 +1,40 @@
+"""`make bench`: run the scenarios, print a Markdown table, write JSON."""
+
+import argparse
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.scenarios import Figure, delivery, scale
+from bench.world import ROOT, save, world
+
+
+def main() -> int:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--tries", type=int, default=50, help="writes whose way to the file is timed")
+    parser.add_argument("--objects", type=int, default=1000)
+    parser.add_argument("--paths", type=int, default=200)
+    parser.add_argument("--identities", type=int, default=4)
+    parser.add_argument("--rest", type=float, default=60.0, help="seconds of rest that are measured")
+    parser.add_argument("--lab-name", default="bench")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench.json")
+    given = parser.parse_args()
+    figures: list[Figure] = []
+    print(f"{platform.machine()}, Python {platform.python_version()}, Linux {platform.release()}\n")
+    print("| figure | value | how |\n|---|---|---|")
+    with world(given.lab_name, Path(tempfile.mkdtemp(prefix="elile-bench-"))) as w:
+        for scenario in (
+            delivery(w, tries=given.tries),
+            scale(w, objects=given.objects, paths=given.paths, identities=given.identities, rest=given.rest),
+        ):
+            for found in scenario:
+                figures.append(found)
+                print(f"| {found['figure']} | {found['value']} | {found['how']} |", flush=True)
+    save(given.output, figures)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

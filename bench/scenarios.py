@@ -1,0 +1,109 @@
+"""What is measured: how long a value takes, what a cold start costs, what rest costs."""
+
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from bench.world import World, api_calls, bao_calls, cpu_seconds, rss_mib, until
+from tests.e2e.support.audit import Tail
+from tests.e2e.support.cluster import eventually
+from tests.e2e.support.tenant import Tenant
+
+Figure = dict[str, Any]
+
+
+def figure(name: str, value: object, how: str) -> Figure:
+    return {"figure": name, "value": value, "how": how}
+
+
+def spread(values: list[float]) -> str:
+    ordered = sorted(values)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    return f"p50 {statistics.median(ordered):.2f} s, p99 {p99:.2f} s, max {ordered[-1]:.2f} s"
+
+
+def delivery(world: World, *, tries: int) -> Iterator[Figure]:
+    """OpenBao write → file in a pod, through a poll of 1 s, at random phases of it."""
+    tenant = Tenant(world.cluster, "bench-delivery")
+    world.cluster.kubectl("create", "namespace", tenant.namespace)
+    tenant.put("db", value="0")
+    with world.operator():
+        tenant.want("db", refresh={"interval": "1s"})
+        tenant.wait("db", "Synced")
+        pod = tenant.run_pod("app", "db")
+        time.sleep(3)
+        whole, last = [], []
+        for i in range(1, tries + 1):
+            time.sleep(random.random())  # noqa: S311 - a phase, not a secret
+            audit = Tail.of(world.lab.api_audit_log)
+            tenant.put("db", value=str(i))
+            began = time.monotonic()
+            eventually("the file", lambda i=i: pod.read("value") == str(i), within=60, every=0.005)  # type: ignore[misc]
+            whole.append(time.monotonic() - began)
+            swapped = pod.volume().joinpath("..data").lstat().st_mtime
+            last.append(swapped - secret_written(audit, tenant))
+    yield figure("OpenBao write → file, 1 s poll", spread(whole), f"{tries} writes, from bao's answer to the bytes")
+    yield figure("Secret write → file", spread(last), "API server's audit log to kubelet's swap of the volume")
+
+
+def secret_written(audit: Tail, tenant: Tenant) -> float:
+    path = f"/api/v1/namespaces/{tenant.namespace}/secrets/db"
+    times = [
+        record["stageTimestamp"]
+        for record in audit.records()
+        if record["stage"] == "ResponseComplete" and record["verb"] == "patch" and record["requestURI"].startswith(path)
+    ]
+    return datetime.fromisoformat(times[-1]).timestamp()
+
+
+def scale(world: World, *, objects: int, paths: int, identities: int, rest: float) -> Iterator[Figure]:
+    """Cold start of many new objects, then rest at a 60 s poll."""
+    what = f"{objects} objects, {paths} paths, {identities} identities"
+    tenants = [Tenant(world.cluster, f"bench-{objects}-{paths}-{i}") for i in range(identities)]
+    mine = paths // identities
+    for tenant in tenants:
+        world.cluster.kubectl("create", "namespace", tenant.namespace)
+        for i in range(mine):
+            tenant.put(f"p-{i}", value=f"{i}")
+    world.apply_many(
+        [
+            {
+                "apiVersion": "elile.io/v1alpha1",
+                "kind": "ElileSecret",
+                "metadata": {"name": f"s-{i}", "namespace": tenant.namespace},
+                "spec": {
+                    "sources": [{"name": "s", "kv": {"path": f"{tenant.namespace}/p-{i % mine}"}}],
+                    "refresh": {"interval": "60s"},
+                },
+            }
+            for tenant in tenants
+            for i in range(objects // identities)
+        ]
+    )
+    names = [tenant.namespace for tenant in tenants]
+    api, bao = Tail.of(world.lab.api_audit_log), Tail.of(world.lab.bao_audit_log)
+    with world.operator() as operator:
+        took = until("all are synced", lambda: world.synced(names) == objects)
+        time.sleep(3)
+        cold, asked, cpu = api_calls(api), bao_calls(bao), cpu_seconds(operator.pid)
+        writes = sum(n for call, n in cold.items() if call.split()[0] in ("create", "patch", "update", "delete"))
+        yield figure(f"cold start, {what}", f"{took:.1f} s", "operator ready to all Ready, looked at every 0.2 s")
+        yield figure(
+            "  API writes and Vault reads per object",
+            f"{writes / objects:.2f} and {asked['secret/data'] / objects:.2f}",
+            "both audit logs",
+        )
+        yield figure("  CPU of the operator", f"{cpu:.1f} s", "/proc, from its start to 3 s after the last")
+        api, bao = Tail.of(world.lab.api_audit_log), Tail.of(world.lab.bao_audit_log)
+        time.sleep(rest)
+        still, asked = api_calls(api), bao_calls(bao)
+        writes = sum(n for call, n in still.items() if call.split()[0] in ("create", "patch", "update", "delete"))
+        yield figure(f"at rest for {rest:.0f} s: API writes", writes, "audit log, by user agent")
+        yield figure("  Vault requests a minute", round(sum(asked.values()) * 60 / rest), "audit log")
+        yield figure("  CPU of the operator", f"{cpu_seconds(operator.pid) - cpu:.1f} s", "/proc")
+        yield figure("  RSS", f"{rss_mib(operator.pid):.0f} MiB", "/proc")
+    for tenant in tenants:
+        world.cluster.kubectl("delete", "namespace", tenant.namespace, "--wait=false")
