@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 
 from lab import apiserver, build, cgroups, cleanup, configs, images, network, openbao, pki, processes, slots, tools
-from lab.control import Component
 from lab.errors import LabError
 from lab.fleet import Fleet
 from lab.layout import Layout
@@ -69,7 +68,8 @@ def _prepare(layout: Layout, found: Tools, binary: Path) -> None:
     # Links of our own: a component restarted by a test must be the same program, whatever was built or installed since.
     for link, target in {"kubelab": binary, "bao": found.bao, "kubectl": found.kubectl}.items():
         path = layout.bin / link
-        if not path.is_symlink():
+        if not path.exists():  # or leads nowhere: the checkout or the .venv it was made from is gone
+            path.unlink(missing_ok=True)
             path.symlink_to(target)
     pki.create(layout)
     for path, content in configs.all_files(layout, found.cni).items():
@@ -82,31 +82,28 @@ def _prepare(layout: Layout, found: Tools, binary: Path) -> None:
 def _start(layout: Layout, fleet: Fleet, steps: Steps) -> None:
     """What can be done beside each other is; what waits for what is written down in this order."""
 
-    def start(component: Component) -> None:
-        component.start()
-
     def start_containerd() -> None:
-        start(fleet["containerd"])
+        fleet["containerd"].start()
         import_images(layout)
 
     def start_openbao() -> None:
-        start(fleet["openbao"])
+        fleet["openbao"].start()
         openbao.mount_kv(openbao.admin(layout))
 
     def start_kube_proxy() -> None:
         steps.wait(lambda: apiserver.has_node(layout), "the node registered", 30)
-        start(fleet["kube-proxy"])
+        fleet["kube-proxy"].start()
 
     containerd = steps.beside("containerd, images", start_containerd)
     bao = steps.beside("OpenBao unsealed", start_openbao)
     with steps.step("etcd"):
-        start(fleet["etcd"])
+        fleet["etcd"].start()
     with steps.step("kube-apiserver"):
-        start(fleet["kube-apiserver"])
+        fleet["kube-apiserver"].start()
     others = [steps.beside(name, fleet[name].start) for name in ("kube-controller-manager", "kube-scheduler")]
     containerd.result()
     with steps.step("kubelet"):
-        start(fleet["kubelet"])
+        fleet["kubelet"].start()
     # It asks for its node once a second: early, it would be a second late.
     others.append(steps.beside("kube-proxy", start_kube_proxy))
 

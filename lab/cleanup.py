@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from lab import cgroups, mounts, network, processes
@@ -35,9 +36,10 @@ def clear_node(layout: Layout) -> None:
     sockets = list(_shim_sockets(layout))
     # The cable first: with the mount goes the namespace, and the kernel would take the cable away while we do.
     network.remove(layout)
+    # All of them, or it raises: what is removed below must not be somebody's folder that a pod had mounted.
     mounts.unmount_below(layout.folder)
     cgroups.remove(layout.cgroup)
-    for path in (*sockets, *_foreign_files(layout)):
+    for path in (*sockets, *_foreign_files(layout), *_dead_sockets()):
         path.unlink(missing_ok=True)
     if layout.run.exists():
         shutil.rmtree(layout.run)
@@ -79,14 +81,19 @@ def _shim_sockets(layout: Layout) -> Iterator[Path]:
 
 
 def _foreign_files(layout: Layout) -> Iterator[Path]:
-    if CNI_RESULTS.is_dir():
-        # Known by the network namespace they tell of: the names of those for loopback are the same in every lab.
-        yield from (path for path in CNI_RESULTS.iterdir() if f'"{layout.run}/' in path.read_text())
-    if CONTAINER_LOGS.is_dir():
-        for link in CONTAINER_LOGS.iterdir():
+    for result in CNI_RESULTS.glob("*"):
+        # Known by the network namespace it tells of: the names of those for loopback are the same in every lab.
+        with suppress(FileNotFoundError):  # another lab's, gone meanwhile
+            if f'"{layout.run}/' in result.read_text():
+                yield result
+    for link in CONTAINER_LOGS.glob("*"):
+        with suppress(FileNotFoundError):
             if link.is_symlink() and layout.folder in link.readlink().parents:
                 yield link
-    # The kubelet that started last owns it. Nobody listening means that it was this lab's, or a dead one's.
+
+
+def _dead_sockets() -> Iterator[Path]:
+    """The kubelet that started last owns it. Nobody listening means that it was this lab's, or a dead one's."""
     if DEVICE_PLUGINS.is_socket() and not _is_listening(DEVICE_PLUGINS):
         yield DEVICE_PLUGINS
 

@@ -47,9 +47,10 @@ class Lab:
             echo(f"lab {self.name!r} is gone; its logs are in {layout.logs}")
 
     def reset(self) -> None:
-        """Empty the cluster and OpenBao. Revives components that a test left dead or frozen."""
+        """Empty the cluster and OpenBao. Revives what a test left dead, frozen, sealed or cut off."""
         with slots.lock(self._lock):
             fleet = self._fleet
+            self.reconnect_node()
             for name in fleet.problems():
                 fleet[name].start()
             with ThreadPoolExecutor() as pool:

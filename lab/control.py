@@ -37,7 +37,7 @@ class Component:
 
     @property
     def _record(self) -> Path:
-        return self.layout.run / f"{self.name}.process"
+        return self.layout.processes / f"{self.name}.json"
 
     @property
     def process(self) -> Process | None:

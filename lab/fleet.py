@@ -9,8 +9,6 @@ from lab.errors import LabError
 from lab.layout import Layout
 from lab.processes import Process
 
-NODE = ("kubelet", "kube-proxy", "containerd")
-
 
 class Fleet:
     """`fleet["etcd"]` is a Component; short names such as "apiserver" are understood too."""

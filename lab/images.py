@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+# What containerd makes of `lab/busybox:1` and `lab/pause:1`. Nothing is ever fetched from there.
 BUSYBOX = "docker.io/lab/busybox:1"
 PAUSE = "docker.io/lab/pause:1"
 

@@ -172,8 +172,13 @@ class Layout:
 
     @property
     def run(self) -> Path:
-        """Means something only while processes live: sockets, process records, mounts, the node's network namespace."""
+        """Means something only while the node lives: sockets, mounts, addresses given to pods, its network."""
         return self.folder / "run"
+
+    @property
+    def processes(self) -> Path:
+        """A record for each process that was started."""
+        return self.folder / "processes"
 
     @property
     def logs(self) -> Path:

@@ -44,6 +44,8 @@ def create(layout: Layout) -> None:
         _run(["unshare", f"--net={layout.netns}", "true"])
     if not _link_exists(layout.node_link):
         _plug_in(layout)
+    # Also a cable that a test pulled, or one whose bridge somebody removed.
+    _run(["ip", "link", "set", layout.node_link, "master", layout.bridge, "up"])
     for network in (layout.pods, layout.services):
         _run(["ip", "route", "replace", str(network), "via", layout.node_address, "dev", layout.bridge])
     _lead_loopback_to_api_server(layout)
@@ -53,7 +55,6 @@ def _plug_in(layout: Layout) -> None:
     # `ip` knows namespaces by name or by a process in them: make the cable inside, push its other end out to us.
     cable = ["ip", "link", "add", "eth0", "type", "veth", "peer", "name", layout.node_link, "netns", str(os.getpid())]
     _run(in_node(layout, cable))
-    _run(["ip", "link", "set", layout.node_link, "master", layout.bridge, "up"])
     for command in (
         ["ip", "addr", "add", f"{layout.node_address}/24", "dev", "eth0"],
         ["ip", "link", "set", "lo", "up"],

