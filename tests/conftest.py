@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support.fixtures import cluster, installed, kubeconfig, new_tenant, operator, tenant
+from tests.e2e.support.fixtures import cluster, installed, kubeconfig, new_tenant, no_operator, operator, tenant
 
 # The fixtures are defined once, here, for e2e and security alike: one cluster and one operator for the whole run.
-__all__ = ["cluster", "installed", "kubeconfig", "new_tenant", "operator", "tenant"]
+__all__ = ["cluster", "installed", "kubeconfig", "new_tenant", "no_operator", "operator", "tenant"]
 
 FIGURES: list[str] = []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["LogFormat", "LogLevel", "Settings"]
+__all__ = ["LogFormat", "LogLevel", "Scope", "Settings"]
 
 
 class LogFormat(StrEnum):
@@ -24,6 +24,13 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+class Scope(StrEnum):
+    """Where Secrets are read and written."""
+
+    NAMESPACES = "namespaces"
+    CLUSTER = "cluster"
 
 
 class Settings(BaseSettings):
@@ -54,6 +61,21 @@ class Settings(BaseSettings):
         description="The operator's own namespace, where its fingerprint key is kept. Absent: the pod's, else "
         "elile-system.",
         max_length=63,
+    )
+    scope: Scope = Field(
+        Scope.NAMESPACES,
+        description="Namespaces: Secrets are read where a RoleBinding to elile-deliver allows it, and nowhere else. "
+        "Cluster: in all namespaces at once, which needs a ClusterRoleBinding: the right to every Secret there is.",
+    )
+    account: str = Field(
+        "elile-operator",
+        description="Name of the operator's ServiceAccount in its own namespace, for the commands that messages name.",
+        max_length=253,
+    )
+    leader_election: bool = Field(
+        True,
+        description="Whether this process works only while it holds the Lease elile-operator in its namespace. Without "
+        "it, two processes work against each other.",
     )
     workers: int = Field(
         16,

@@ -13,6 +13,7 @@ from elile_operator.controllers.gathering import Gatherer, entry_of
 from elile_operator.controllers.status import apply_status
 from elile_operator.controllers.world import Unreadable, World
 from elile_operator.decide.access import Access, check_access, plan_reads
+from elile_operator.decide.binding import not_bound
 from elile_operator.decide.conditions import find
 from elile_operator.decide.fingerprint import FingerprintKey
 from elile_operator.decide.live import LiveSecret, read_secret
@@ -34,7 +35,7 @@ from elile_operator.decide.secret import (
 from elile_operator.decide.violation import Violation
 from elile_operator.delivery.poke import Poker
 from elile_operator.delivery.secrets import SecretWriter
-from elile_operator.engine import Clock, ObjectKey, Result
+from elile_operator.engine import Clock, Following, ObjectKey, Result
 from elile_operator.kube.client import KubeClient
 from elile_operator.kube.errors import KubeConflictError, KubeForbiddenError, KubeInvalidError, KubeNotFoundError
 from elile_operator.kube.events import Events
@@ -45,6 +46,10 @@ from elile_operator.sources.servers import Servers
 __all__ = ["SecretController", "SecretObserver"]
 
 log = logging.getLogger(__name__)
+
+# What ends without an event that the operator could see; the others are watched or polled.
+UNWATCHED = frozenset({Reason.SECRET_NOT_OWNED, Reason.SECRET_CONFLICT, Reason.NAMESPACE_NOT_BOUND})
+LOOK_AGAIN = timedelta(seconds=30)
 
 
 class SecretObserver(Protocol):
@@ -71,6 +76,7 @@ class SecretController:
         poker: Poker,
         events: Events,
         key: FingerprintKey,
+        account: str,
         clock: Clock,
         observer: SecretObserver,
         on_server_trouble: Callable[[str], None],
@@ -83,6 +89,7 @@ class SecretController:
         self._poker = poker
         self._events = events
         self._key = key
+        self._account = account
         self._clock = clock
         self._observer = observer
         self._on_server_trouble = on_server_trouble
@@ -99,6 +106,8 @@ class SecretController:
             log.error("ElileSecret cannot be read; apply the CRDs of this version", extra={"fields": fields})
             self._reads.unsubscribe(key)
             return Result.done()
+        if self._world.live.following(key.namespace) is Following.STARTING:
+            return Result.done()  # what Secrets there are is not known yet; when it is, all of the namespace come again
         done = await self._deliver(key, secret)
         await self._tell(secret, done)
         return self._next(done)
@@ -111,7 +120,16 @@ class SecretController:
         found = self._world.servers.get(ObjectKey("", secret.spec.vault.server))
         server = found if isinstance(found, VaultServer) else None
         access = Access(secret=secret, server=server, labels=self._world.labels(key.namespace))
-        refused = check_access(access) or check_metadata(secret) or check_ownership(secret, live)
+        refused = (
+            check_access(access)
+            or check_metadata(secret)
+            or self._check_binding(key.namespace)
+            or check_ownership(secret, live)
+        )
+        if refused is None and live is None and _was(secret, Reason.SECRET_NOT_OWNED):
+            # Somebody else's Secret is not watched, and must not be asked for with a write.
+            found_one = await self._writer.read(key.namespace, secret.secret_name)
+            refused = check_ownership(secret, read_secret(found_one, self._key) if found_one else None)
         if refused or server is None:
             self._reads.unsubscribe(key)
             return self._stopped(secret, live, refused)
@@ -135,6 +153,10 @@ class SecretController:
             return self._stopped(secret, live, outcome, fresh)
         live, sources, write = outcome
         return await self._expose(secret, live, sources, write, fresh)
+
+    def _check_binding(self, namespace: str) -> Violation | None:
+        denied = self._world.live.following(namespace) is Following.DENIED
+        return not_bound(namespace, self._account) if denied else None
 
     async def _read_and_write(
         self, secret: ElileSecret, live: LiveSecret | None, gatherer: Gatherer, max_age: float
@@ -178,11 +200,7 @@ class SecretController:
         except KubeConflictError:
             return await self._on_conflict(secret, body, data, live, sources, write)
         except KubeForbiddenError:
-            return Violation(
-                Reason.NAMESPACE_NOT_BOUND,
-                f"the operator may not write {where}; bind it: kubectl -n {namespace} create rolebinding "
-                "elile-deliver --clusterrole=elile-deliver --serviceaccount=elile-system:elile-operator",
-            )
+            return not_bound(namespace, self._account)
         except KubeInvalidError:
             return Violation(
                 Reason.SECRET_CONFLICT,
@@ -306,9 +324,18 @@ class SecretController:
         await self._events.tell(ELILE_SECRETS, secret.metadata, reason=after.reason, note=note, warning=warning)
 
     def _next(self, done: Delivered) -> Result:
-        if done.violation is None or not is_away(done.violation.reason.effect):
+        if done.violation is None:
+            return Result.done()
+        if done.violation.reason in UNWATCHED:
+            return Result.after(LOOK_AGAIN)
+        if not is_away(done.violation.reason.effect):
             return Result.done()
         stale_at = done.freshness.stale_at
         if stale_at is None or stale_at <= self._clock.now():
             return Result.done()
         return Result.after(stale_at - self._clock.now() + timedelta(seconds=1))
+
+
+def _was(secret: ElileSecret, reason: Reason) -> bool:
+    ready = find(secret.status.conditions, "Ready")
+    return ready is not None and ready.reason == reason

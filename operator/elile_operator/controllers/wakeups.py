@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from elile_operator.api.elilesecret import ElileSecret
+from elile_operator.api.reasons import Reason
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.controllers.world import Namespace, World, spec_or_wish_changed
+from elile_operator.decide.conditions import find
 from elile_operator.decide.live import LiveSecret
 from elile_operator.decide.pods import PodView
 from elile_operator.engine import Change, ObjectKey, Priority, WorkQueue
@@ -26,7 +29,7 @@ class Wakeups:
         """Listen to the stores."""
         self._world.servers.subscribe(self._server)
         self._world.secrets.subscribe(self._secret)
-        self._world.live.subscribe(self._live)
+        self._world.live.connect(on_change=self._live, on_turn=self._turned)
         self._world.pods.subscribe(self._pod)
         self._world.namespaces.subscribe(self._namespace)
 
@@ -53,6 +56,15 @@ class Wakeups:
         """A read got no answer: look at the server itself now."""
         self._servers.add(ObjectKey("", name), priority=Priority.URGENT)
 
+    def rights_changed(self, namespace: str) -> None:
+        """A RoleBinding of the namespace came, changed or went: those who lacked rights there try again."""
+        self._world.live.nudge(namespace)
+        for key in self._world.secrets.by("namespace", namespace):
+            found = self._world.secrets.get(key)
+            ready = find(found.status.conditions, "Ready") if isinstance(found, ElileSecret) else None
+            if ready is not None and ready.reason == Reason.NAMESPACE_NOT_BOUND:
+                self._secrets.add(key, priority=Priority.URGENT)
+
     # ── told by the stores ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _server(self, change: Change[ObjectKey, VaultServer | Any]) -> None:
@@ -63,6 +75,11 @@ class Wakeups:
             self._secrets.add(key)
 
     def _secret(self, change: Change[ObjectKey, Any]) -> None:
+        namespace = change.key.namespace
+        if change.old is None:
+            self._world.live.manage(namespace)
+        elif change.new is None and not self._world.secrets.by("namespace", namespace):
+            self._world.live.leave(namespace)
         if spec_or_wish_changed(change):
             self._secrets.add(change.key, priority=Priority.URGENT)
 
@@ -71,6 +88,12 @@ class Wakeups:
             return
         for key in self._world.secrets.by("target", (change.key.namespace, change.key.name)):
             self._secrets.add(key, priority=Priority.URGENT)
+
+    def _turned(self, namespace: str) -> None:
+        """The Secrets of a namespace (empty: of all) became known, or may not be known any more."""
+        keys = self._world.secrets.by("namespace", namespace) if namespace else self._world.secrets.keys()
+        for key in keys:
+            self._secrets.add(key)
 
     def _pod(self, change: Change[ObjectKey, PodView]) -> None:
         old, new = change.old and change.old.value, change.new and change.new.value

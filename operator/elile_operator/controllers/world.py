@@ -8,8 +8,7 @@ from elile_operator.api.elilesecret import ElileSecret
 from elile_operator.api.meta import MANAGED_BY, MANAGED_BY_LABEL, REFRESH_ANNOTATION
 from elile_operator.api.model import InvalidObject, ObjectMeta
 from elile_operator.api.vaultserver import VaultServer
-from elile_operator.decide.fingerprint import FingerprintKey
-from elile_operator.decide.live import LiveSecret, read_secret
+from elile_operator.controllers.managed import ManagedSecrets
 from elile_operator.decide.pods import PodView, read_pod
 from elile_operator.engine import Change, Entry, ObjectKey, ObjectStore
 from elile_operator.engine.body import Body
@@ -35,9 +34,9 @@ class Namespace:
 
 
 class World:
-    """The stores. Secrets are kept without their data; pods only while they use a Secret."""
+    """The stores. Secrets (`live`) are kept without their data, pods only while they use a Secret."""
 
-    def __init__(self, key: FingerprintKey) -> None:
+    def __init__(self, live: ManagedSecrets) -> None:
         self._writing = False
         self.servers: ObjectStore[ObjectKey, VaultServer | Unreadable] = ObjectStore(
             kind="VaultServer", key_of=_key, project=lambda body: _read(VaultServer, body)
@@ -52,9 +51,7 @@ class World:
                 "target": lambda v: _targets(v) if isinstance(v, ElileSecret) else (),
             },
         )
-        self.live: ObjectStore[ObjectKey, LiveSecret] = ObjectStore(
-            kind="Secret", key_of=_key, project=lambda body: read_secret(body, key)
-        )
+        self.live = live
         self.pods: ObjectStore[ObjectKey, PodView] = ObjectStore(
             kind="Pod",
             key_of=_key,

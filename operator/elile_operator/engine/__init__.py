@@ -5,6 +5,7 @@ from elile_operator.engine.body import Body, ObjectKey, object_key
 from elile_operator.engine.clock import Alarm, Clock, SystemClock, Timer, deadline
 from elile_operator.engine.observer import Observer
 from elile_operator.engine.queue import QueueClosedError, QueueStats, WorkQueue
+from elile_operator.engine.reflector import DeniedError, Following, Reflector, Watcher
 from elile_operator.engine.result import Reconciler, Result
 from elile_operator.engine.resync import Lister, ListExpiredError, Page, Resync
 from elile_operator.engine.runner import Runner
@@ -17,7 +18,9 @@ __all__ = [
     "Body",
     "Change",
     "Clock",
+    "DeniedError",
     "Entry",
+    "Following",
     "ListExpiredError",
     "Lister",
     "Listing",
@@ -29,11 +32,13 @@ __all__ = [
     "QueueClosedError",
     "QueueStats",
     "Reconciler",
+    "Reflector",
     "Result",
     "Resync",
     "Runner",
     "SystemClock",
     "Timer",
+    "Watcher",
     "WorkQueue",
     "deadline",
     "object_key",

@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from elile_operator.engine.backoff import Backoff
 from elile_operator.engine.body import Body
+from elile_operator.engine.cancellation import being_cancelled
 from elile_operator.engine.clock import Alarm, Clock, deadline
 from elile_operator.engine.observer import Observer
 from elile_operator.engine.store import ObjectStore
@@ -123,7 +124,9 @@ class Resync(Generic[K, V]):
             began = self._clock.monotonic()
             try:
                 repaired = await self._list_all()
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and being_cancelled():
+                    raise
                 self._failures += 1
                 delay = self._backoff.delay(self._failures, self._rand)
                 fields = {"kind": self.kind, "error": describe(error), "failures": self._failures}

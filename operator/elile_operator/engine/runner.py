@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Generic, TypeVar
 
+from elile_operator.engine.cancellation import being_cancelled
 from elile_operator.engine.clock import Clock, deadline
 from elile_operator.engine.observer import Observer
 from elile_operator.engine.queue import QueueClosedError, WorkQueue
@@ -117,9 +118,7 @@ class Runner(Generic[K]):
                 result = await self._reconciler.reconcile(key)
             outcome, after = self._settle(key, result)
         except asyncio.CancelledError as cancelled:
-            # A reconciler can trip over the cancellation of something it awaits: that is its failure, not our end.
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if being_cancelled():
                 raise
             error = type(cancelled).__name__
             self._failed(key, cancelled)
@@ -146,7 +145,7 @@ class Runner(Generic[K]):
 
     def _failed(self, key: K, error: BaseException) -> None:
         """The one place where exceptions become backoff. Their text stops here: it may quote a secret."""
-        delay = self._queue.backoff(key)
+        delay = self._queue.backoff(key)  # first: whatever becomes of the log line, the key has its retry
         again = "it was dropped" if delay is None else f"next try in {delay:.1f} s"
         fields = {
             **self._fields_of(key),

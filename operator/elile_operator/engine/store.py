@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from elile_operator.engine.body import Body, Meta, parse_version, read_meta
-from elile_operator.engine.index import Indexes, IndexFunction
+from elile_operator.engine.index import Filed, Indexes, IndexFunction
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -59,7 +59,7 @@ class Change(Generic[K, V]):
 @dataclass(slots=True)
 class _Slot(Generic[V]):
     entry: Entry[V]
-    indexed: dict[str, frozenset[Hashable]]
+    filed: Filed
     observed: int  # when somebody last told of it, in ticks
 
 
@@ -184,7 +184,7 @@ class ObjectStore(Generic[K, V]):
         try:
             meta = read_meta(body)
             value = None if deleted else self._project(body)
-            indexed = self._indexes.compute(value) if value is not None else {}
+            filed = self._indexes.compute(value) if value is not None else ()
         except Exception as error:  # a body nobody foresaw must not end the watch
             self._cannot_read(error)
             return None
@@ -198,13 +198,13 @@ class ObjectStore(Generic[K, V]):
                 self._bury(key, meta.version)
             return self._remove(key, slot) if slot else None
         self._tombstones.pop(key, None)
-        return self._put(key, slot, Entry(value, meta), indexed)
+        return self._put(key, slot, Entry(value, meta), filed)
 
     @staticmethod
     def _is_stale(
         meta: Meta, deleted: bool, slot: _Slot[V] | None, tombstone: _Tombstone | None, listing_since: int | None
     ) -> bool:
-        """Whether a body tells nothing that was not known before or is not outdated."""
+        """Whether a body is outdated, or an echo of what is known."""
         version = meta.version
         if tombstone is not None:
             if version is not None and tombstone.version is not None:
@@ -222,16 +222,14 @@ class ObjectStore(Generic[K, V]):
             return bool(meta.uid and known.uid and meta.uid != known.uid)  # of a predecessor with the same name
         return bool(meta.resource_version) and meta == known
 
-    def _put(
-        self, key: K, slot: _Slot[V] | None, entry: Entry[V], indexed: dict[str, frozenset[Hashable]]
-    ) -> Change[K, V]:
-        self._indexes.put(key, slot.indexed if slot else {}, indexed)
-        self._slots[key] = _Slot(entry, indexed, self._tick)
+    def _put(self, key: K, slot: _Slot[V] | None, entry: Entry[V], filed: Filed) -> Change[K, V]:
+        self._indexes.put(key, slot.filed if slot else (), filed)
+        self._slots[key] = _Slot(entry, filed, self._tick)
         return self._tell(Change(key, slot.entry if slot else None, entry))
 
     def _remove(self, key: K, slot: _Slot[V]) -> Change[K, V]:
         del self._slots[key]
-        self._indexes.put(key, slot.indexed, {})
+        self._indexes.put(key, slot.filed, ())
         return self._tell(Change(key, slot.entry, None))
 
     def _bury(self, key: K, version: int | None) -> None:

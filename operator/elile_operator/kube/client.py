@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -25,6 +25,7 @@ APPLY = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 PAGE = 500
+SILENCE = 70.0
 
 
 class KubeObserver(Protocol):
@@ -37,15 +38,24 @@ class KubeClient:
     """One connection pool to one API server; reloads its credentials when they expire.
 
     `timeout` in seconds bounds each call as a whole. Nothing is retried here: the queue does that, with backoff.
+    `connections` limits calls at one time, 0 does not. `fence` is called right before each call that changes something,
+    and may refuse it by never returning: a process that was frozen may not be the leader any more when it goes on.
     """
 
     def __init__(
-        self, source: CredentialSource, *, timeout: float = 10.0, connections: int = 32, observer: KubeObserver
+        self,
+        source: CredentialSource,
+        *,
+        timeout: float = 10.0,
+        connections: int = 32,
+        observer: KubeObserver,
+        fence: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
         self._timeout = timeout
         self._connections = connections
         self._observer = observer
+        self._fence = fence
         self._credentials: Credentials | None = None
         self._api: client.ApiClient | None = None
         self._lock = asyncio.Lock()
@@ -61,17 +71,61 @@ class KubeClient:
         return await self._call("GET", "get", resource, resource.path(namespace, name))
 
     async def list_page(
-        self, resource: Resource, *, token: str = "", label_selector: str | None = None, limit: int = PAGE
+        self,
+        resource: Resource,
+        *,
+        namespace: str | None = None,
+        token: str = "",
+        label_selector: str | None = None,
+        limit: int = PAGE,
     ) -> tuple[list[Json], str, str]:
-        """Return the items of one page over all namespaces, the token of the next page, and the list's version."""
+        """Return the items of one page, the token of the next page, and the list's version; None: all namespaces."""
         query = {"limit": str(limit)}
         if token:
             query["continue"] = token
         if label_selector:
             query["labelSelector"] = label_selector
-        page = await self._call("GET", "list", resource, resource.path(), query=query)
+        page = await self._call("GET", "list", resource, resource.path(namespace), query=query)
         meta = page["metadata"]
         return page.get("items") or [], meta.get("continue") or "", meta.get("resourceVersion") or ""
+
+    async def watch(
+        self, resource: Resource, *, namespace: str | None, version: str, label_selector: str | None, seconds: int
+    ) -> AsyncIterator[tuple[str, Json]]:
+        """Yield (type, object) of what happens after `version`, for at most `seconds`; bookmarks included.
+
+        Raises KubeGoneError when the version is too old, KubeUnavailableError when the stream breaks or falls silent.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(seconds),
+            **({"labelSelector": label_selector} if label_selector else {}),
+        }
+        path = resource.path(namespace)
+        call = f"WATCH {path}"
+        # A bookmark comes every minute: a stream that says nothing for longer is dead, whatever TCP believes.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=SILENCE)
+        answer = await self._send("GET", f"{path}?{urlencode(query)}", body=None, content_type="", timeout=timeout)
+        try:
+            if answer.status >= 400:
+                raise self._refusal(call, answer, await answer.read())
+            async for line in answer.response.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event.get("object") or {}
+                    raise from_status(call, int(status.get("code") or 0) or 500, str(status.get("reason", "")))
+                yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError):
+            raise KubeUnavailableError(call) from None
+        finally:
+            answer.response.close()
+
+    async def replace(self, resource: Resource, namespace: str | None, name: str, *, body: Json, manager: str) -> Json:
+        """Replace an object as of the resourceVersion in its body. Raises KubeConflictError when it changed since."""
+        path, query = resource.path(namespace, name), {"fieldManager": manager}
+        return await self._call("PUT", "update", resource, path, query=query, body=body)
 
     async def create(self, resource: Resource, namespace: str | None, body: Json, *, manager: str) -> Json:
         """Create an object. Raises KubeExistsError when there is one of that name."""
@@ -152,34 +206,45 @@ class KubeClient:
 
     async def _request(self, method: str, target: str, *, body: Any, content_type: str) -> Json:
         call = f"{method} {target.partition('?')[0]}"
-        api, credentials = await self._connection()
-        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "elile-operator"}
-        if credentials.token:
-            headers["Authorization"] = f"Bearer {credentials.token.reveal()}"
         try:
-            # The total is set twice: aiohttp's own timer does not cover waiting for a free connection.
+            # Set twice: aiohttp's own timer does not cover waiting for a free connection.
             async with asyncio.timeout(self._timeout):
-                answer = await api.rest_client.request(
-                    method, credentials.server + target, headers=headers, body=body, _request_timeout=self._timeout
+                answer = await self._send(
+                    method, target, body=body, content_type=content_type, timeout=aiohttp.ClientTimeout(self._timeout)
                 )
                 raw = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError):
             raise KubeUnavailableError(call) from None
+        if answer.status >= 400:
+            raise self._refusal(call, answer, raw)
+        return _parsed(raw)
+
+    async def _send(
+        self, method: str, target: str, *, body: Any, content_type: str, timeout: aiohttp.ClientTimeout
+    ) -> Any:
+        """Send one request and return the answer as soon as its head is there."""
+        api, credentials = await self._connection()
+        headers = {"Accept": "application/json", "User-Agent": "elile-operator"}
+        if content_type:
+            headers["Content-Type"] = content_type
+        if credentials.token:
+            headers["Authorization"] = f"Bearer {credentials.token.reveal()}"
+        if method != "GET":
+            self._fence()
+        try:
+            return await api.rest_client.request(
+                method, credentials.server + target, headers=headers, body=body, _request_timeout=timeout
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            raise KubeUnavailableError(f"{method} {target.partition('?')[0]}") from None
+
+    def _refusal(self, call: str, answer: Any, raw: bytes) -> KubeError:
         if answer.status == 401:
             # A rotated token: the next call reads the file again instead of waiting for the expiry.
             self._credentials = None
-        try:
-            parsed = json.loads(raw) if raw else {}
-        except ValueError:
-            parsed = {}
-        if not isinstance(parsed, dict):
-            parsed = {}
-        if answer.status >= 400:
-            after = answer.headers.get("Retry-After", "")
-            raise from_status(
-                call, answer.status, str(parsed.get("reason", "")), float(after) if after.isdigit() else None
-            )
-        return parsed
+        after = answer.headers.get("Retry-After", "")
+        seconds = float(after) if after.isdigit() else None
+        return from_status(call, answer.status, str(_parsed(raw).get("reason", "")), seconds)
 
     async def _connection(self) -> tuple[client.ApiClient, Credentials]:
         async with self._lock:
@@ -209,6 +274,15 @@ class KubeClient:
         # trust_env costs a hop to a thread per request, and would send tokens through a proxy of the environment.
         found.client_session_kwargs = {"trust_env": False}
         return found
+
+
+def _parsed(raw: bytes) -> Json:
+    """Return the object in a body; an empty one for anything else, such as a proxy's page."""
+    try:
+        parsed = json.loads(raw) if raw else {}
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def _transport(credentials: Credentials) -> tuple[str | None, ...]:

@@ -8,8 +8,10 @@ from elile_operator.api.meta import GROUP, VERSION
 __all__ = [
     "ELILE_SECRETS",
     "EVENTS",
+    "LEASES",
     "NAMESPACES",
     "PODS",
+    "ROLE_BINDINGS",
     "SECRETS",
     "SERVICE_ACCOUNTS",
     "VAULT_SERVERS",
@@ -51,4 +53,6 @@ SECRETS = Resource("", "v1", "secrets", "Secret")
 PODS = Resource("", "v1", "pods", "Pod")
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event")

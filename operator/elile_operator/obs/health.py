@@ -24,6 +24,7 @@ class Report:
     """The answer to one probe. `checks` names each check, with why it fails, or None."""
 
     checks: dict[str, str | None]
+    role: str = ""  # what this process is among its replicas, for people who look
 
     @property
     def ok(self) -> bool:
@@ -33,6 +34,7 @@ class Report:
         """As JSON: {"status": "ok"|"fail", "checks": {name: {"ok": bool, "why": str}}}; `why` only where it fails."""
         return {
             "status": "ok" if self.ok else "fail",
+            **({"role": self.role} if self.role else {}),
             "checks": {n: {"ok": why is None} | ({"why": why} if why else {}) for n, why in self.checks.items()},
         }
 
@@ -65,6 +67,7 @@ class Health:
         self._on_tick = on_tick
         self._monotonic = monotonic
         self._sleep = sleep
+        self.role = ""  # leader or standby, once that is known
         self._live: dict[str, Check] = {}
         self._ready: dict[str, Check] = {}
         # Immutable and replaced whole: a reader on another thread sees the old one or the new one.
@@ -122,7 +125,7 @@ class Health:
             return Report({"loop": "health has not started to tick"})
         late = self._monotonic() - last.at - self._interval
         why = None if late < self._lag_limit else f"the event loop is {late:.0f} s late, limit {self._lag_limit:.0f} s"
-        return Report({"loop": why, **report.checks})
+        return Report({"loop": why, **report.checks}, self.role)
 
     async def _run(self) -> None:
         lag = 0.0

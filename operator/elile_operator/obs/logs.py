@@ -95,10 +95,13 @@ def _one_line(failure: Failure) -> str:
 def _shorten(value: Any, limit: int) -> Any:
     if isinstance(value, str):
         return value if len(value) <= limit else value[:limit] + CUT
-    if isinstance(value, (list, tuple)):
-        return [_shorten(member, limit) for member in value[-max(4, limit // 64) :]]
+    keep = max(4, limit // 64)
     if isinstance(value, dict):
         return {k: _shorten(v, limit) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        # Of a chain of exceptions the first says most, of a trace the last frames do.
+        members = value[:keep] if value and isinstance(value[0], dict) else value[-keep:]
+        return [_shorten(member, limit) for member in members]
     return value
 
 

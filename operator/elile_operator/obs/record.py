@@ -1,6 +1,7 @@
 """What of a LogRecord may be written: message, fields and exceptions, made safe before any format sees them."""
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,6 +85,8 @@ def _field(value: object) -> Scalar | list[Scalar]:
 
 def _scalar(value: object) -> Scalar:
     """Plain values as they are; of anything else the class alone, since its repr may hold what must not be shown."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such numbers
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, str):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from elile.secrets.redact import SecretStr
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.access import SourceRead
+from elile_operator.decide.binding import not_bound
 from elile_operator.decide.violation import Violation
 from elile_operator.kube.client import KubeClient
 from elile_operator.kube.errors import KubeError, KubeForbiddenError, KubeInvalidError, KubeNotFoundError
@@ -55,8 +56,9 @@ class IdentityError(Exception):
 class TokenRequests:
     """Tokens of tenants' ServiceAccounts, by TokenRequest."""
 
-    def __init__(self, kube: KubeClient) -> None:
+    def __init__(self, kube: KubeClient, *, account: str) -> None:
         self._kube = kube
+        self._account = account
 
     async def token(self, identity: Identity, audience: str) -> ServiceAccountToken:
         """Return a fresh token. Raises IdentityError when it is refused, another KubeError when there is no answer."""
@@ -65,14 +67,14 @@ class TokenRequests:
                 identity.namespace, identity.service_account, audience=audience, seconds=TOKEN_SECONDS
             )
         except KubeError as e:
-            violation = _explain(e, identity, audience)
+            violation = _explain(e, identity, audience, self._account)
             if violation is None:
                 raise
             raise IdentityError(violation) from None
         return ServiceAccountToken(token, _uid(token))
 
 
-def _explain(error: KubeError, identity: Identity, audience: str) -> Violation | None:
+def _explain(error: KubeError, identity: Identity, audience: str, operator: str) -> Violation | None:
     account = f"ServiceAccount {identity.namespace}/{identity.service_account}"
     match error:
         case KubeNotFoundError():
@@ -81,11 +83,7 @@ def _explain(error: KubeError, identity: Identity, audience: str) -> Violation |
                 f"{account} does not exist; create it, or correct spec.vault.serviceAccountName",
             )
         case KubeForbiddenError():
-            return Violation(
-                Reason.NAMESPACE_NOT_BOUND,
-                f"the operator may not create tokens of {account}; bind it: kubectl -n {identity.namespace} create "
-                "rolebinding elile-deliver --clusterrole=elile-deliver --serviceaccount=elile-system:elile-operator",
-            )
+            return not_bound(identity.namespace, operator)
         case KubeInvalidError():
             return Violation(
                 Reason.AUDIENCE_NOT_ALLOWED,

@@ -53,7 +53,7 @@ def install(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-    cluster.kubectl("apply", "-f", str(ROOT / "policies" / "rbac"))
+    cluster.kubectl("apply", "-f", str(ROOT / "policies" / "rbac" / "operator.yaml"))
     auth = json.loads(cluster.bao("auth", "list", "-format=json"))
     policy = (ROOT / "policies" / "vault" / "elile.hcl").read_text()
     policy = policy.replace("ACCESSOR", auth["kubernetes/"]["accessor"])
@@ -92,6 +92,15 @@ def operator(cluster: Cluster, installed: None, tmp_path_factory: pytest.TempPat
             lambda: "ServerReady" in cluster.kubectl("get", "vaultserver", "default"),
         )
         yield operator
+
+
+@pytest.fixture
+def no_operator(operator: Operator) -> Iterator[None]:
+    """The operator of the suite stands back for a test that runs its own; it is back afterwards."""
+    operator.stop()
+    yield
+    operator.start()
+    operator.wait_ready()
 
 
 @pytest.fixture

@@ -23,11 +23,17 @@ class Operator:
 
     def __init__(self, log: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
         self.log = log
-        command = [sys.executable, "-m", "elile_operator", "--probe-port=0", *arguments]
+        self._command = [sys.executable, "-m", "elile_operator", "--probe-port=0", *arguments]
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("KUBE", "ELILE_"))}
-        with log.open("ab") as out:
+        self._env = {**clean, **(env or {})}
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again: the log goes on."""
+        with self.log.open("ab") as out:
+            self._began = out.tell()
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, env={**clean, **(env or {})}, cwd=ROOT
+                self._command, stdout=out, stderr=subprocess.STDOUT, env=self._env, cwd=ROOT
             )
 
     @property
@@ -50,7 +56,8 @@ class Operator:
 
     def probe(self, path: str) -> tuple[int, str]:
         """Return status and body of a probe; 0 while nothing listens."""
-        port = re.search(r'"message": "probes served".*?"port": (\d+)', self.log.read_text())
+        text = self.log.read_bytes()[self._began :].decode()
+        port = re.search(r'"message": "probes served".*?"port": (\d+)', text)
         if port is None:
             return 0, ""
         try:
