@@ -189,7 +189,8 @@ def test_a_spec_edit_and_a_wish_to_refresh_are_followed_at_once(tenant: Tenant) 
     tenant.put("b", value="c")
     tenant.cluster.kubectl("-n", tenant.namespace, "annotate", "elilesecret", "app", "elile.io/refresh=now-1")
     eventually("the refresh", lambda: tenant.data("app") == {"value": "c"})
-    eventually("the answer", lambda: tenant.elile("app")["status"].get("handledRefresh") == "now-1")
+    eventually("the answer", lambda: tenant.elile("app")["status"].get("handledRefresh"))
+    assert tenant.elile("app")["status"]["handledRefresh"] == "now-1"
 
 
 def test_deletion_follows_the_policy_and_a_renamed_secret_leaves_nothing_behind(tenant: Tenant) -> None:

@@ -12,7 +12,7 @@ class RateLimit:
         self._step = 1.0 / per_second
         self._slack = self._step * burst
         self._clock = clock
-        self._next = clock.monotonic()
+        self._next = clock.monotonic() - self._slack  # the burst is there from the start
 
     async def wait(self) -> None:
         """Return when the caller may go. The turn is taken at once, so that waiters keep their order."""

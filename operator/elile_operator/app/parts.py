@@ -1,0 +1,229 @@
+"""The parts of a working operator, wired: the only place where they meet."""
+
+import asyncio
+import logging
+import secrets
+import socket
+from importlib.metadata import version
+from random import SystemRandom
+from typing import Any
+
+from elile_operator import shell
+from elile_operator.controllers.listing import KubeLister
+from elile_operator.controllers.managed import ManagedSecrets, SecretWatcher
+from elile_operator.controllers.secret import SecretController
+from elile_operator.controllers.server import ServerController
+from elile_operator.controllers.wakeups import Wakeups
+from elile_operator.controllers.world import SECRET_SELECTOR, World
+from elile_operator.decide.fingerprint import FingerprintKey
+from elile_operator.delivery.poke import PokeKey, Poker
+from elile_operator.delivery.secrets import SecretWriter
+from elile_operator.engine import ObjectKey, Resync, Runner, SystemClock, WorkQueue
+from elile_operator.kube.client import KubeClient
+from elile_operator.kube.events import EventWriter
+from elile_operator.kube.resources import ELILE_SECRETS, NAMESPACES, PODS, ROLE_BINDINGS, VAULT_SERVERS, Resource
+from elile_operator.obs import checks
+from elile_operator.obs.health import Health
+from elile_operator.obs.metrics import Metrics, QueueSample
+from elile_operator.settings import Scope, Settings
+from elile_operator.sources.identity import Identity, TokenRequests
+from elile_operator.sources.logins import Logins
+from elile_operator.sources.reads import Entry, SharedReads
+from elile_operator.sources.servers import Servers
+
+__all__ = ["Parts"]
+
+log = logging.getLogger(__name__)
+
+# Seconds for reconciles that run when the process is told to stop; kubelet gives 30 for everything.
+STOP_GRACE = 5.0
+
+
+class Parts:
+    """Queues, stores, controllers and their workers. `start` before Kopf, which waits for tasks younger than itself."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        kube: KubeClient,
+        watch_kube: KubeClient,
+        key: FingerprintKey,
+        account: str,
+        clock: SystemClock,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._kube = kube
+        self._clock = clock
+        self._metrics = metrics
+        self._random = SystemRandom()
+        self._resyncs: list[Resync[Any, Any]] = []
+        self._runners: list[Runner[Any]] = []
+        self._managed = ManagedSecrets(
+            key=key,
+            watcher=lambda namespace: SecretWatcher(watch_kube, namespace, selector=SECRET_SELECTOR),
+            clock=clock,
+            rand=self._random.random,
+            period=settings.resync.total_seconds(),
+            everywhere=settings.scope is Scope.CLUSTER,
+        )
+        self._world = World(self._managed)
+        secret_queue: WorkQueue[ObjectKey] = self._queue("ElileSecret")
+        server_queue: WorkQueue[ObjectKey] = self._queue("VaultServer")
+        self._wakeups = Wakeups(world=self._world, secrets=secret_queue, servers=server_queue)
+        self._servers = Servers(clock=clock, observer=metrics)
+        self._logins, self._reads = self._sources(account)
+        self._poker, pokes = self._delivery()
+        events = EventWriter(
+            kube, instance=socket.gethostname()[:128], now=clock.now, unique=lambda: secrets.token_hex(8)
+        )
+        server_controller = ServerController(
+            world=self._world,
+            servers=self._servers,
+            kube=kube,
+            events=events,
+            clock=clock,
+            observer=metrics,
+            on_usable=self._server_usable,
+            on_trouble=self._wakeups.server_lost,
+        )
+        secret_controller = SecretController(
+            world=self._world,
+            servers=self._servers,
+            reads=self._reads,
+            kube=kube,
+            writer=SecretWriter(kube),
+            poker=self._poker,
+            events=events,
+            key=key,
+            account=account,
+            clock=clock,
+            observer=metrics,
+            on_server_trouble=self._wakeups.server_suspected,
+        )
+        self._runner("VaultServer", server_queue, server_controller, workers=4)
+        self._runner("ElileSecret", secret_queue, secret_controller, workers=settings.workers)
+        self._runner("poke", pokes, self._poker, workers=4)
+        world = self._world
+        self.watches = [
+            self._watch(VAULT_SERVERS, world.servers),
+            self._watch(ELILE_SECRETS, world.secrets),
+            self._watch(PODS, world.pods),
+            self._watch(NAMESPACES, world.namespaces),
+            shell.Watch(ROLE_BINDINGS, lambda body, _gone: self._wakeups.rights_changed(body["metadata"]["namespace"])),
+        ]
+
+    @property
+    def started(self) -> bool:
+        """Whether the first lists are complete and the workers run."""
+        return all(runner.alive() for runner in self._runners)
+
+    async def start(self, health: Health) -> None:
+        """Learn all that there is, then begin to work; add to `health` what is worth watching."""
+        self._wakeups.connect()
+        for resync in self._resyncs:
+            resync.start()
+        # Decisions need all kinds: without the servers every object would first be told that there is none.
+        for resync in self._resyncs:
+            await resync.wait_ready()
+        self._check_health(health)
+        for runner in self._runners:
+            runner.start()
+        fields = {"version": version("elile"), "elilesecrets": len(self._world.secrets)}
+        log.info("started", extra={"fields": fields})
+
+    async def stop(self) -> None:
+        """End what runs, in the order of dependence, and revoke what was borrowed."""
+        log.info("stopping")
+        for resync in self._resyncs:
+            await resync.stop()
+        await self._managed.stop()
+        await asyncio.gather(*(runner.stop(STOP_GRACE) for runner in self._runners))
+        await self._reads.stop()
+        await self._logins.close()
+        self._servers.close()
+
+    # ── groups of parts ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _sources(self, account: str) -> tuple[Logins, SharedReads[ObjectKey]]:
+        polls: WorkQueue[Entry] = self._queue("poll")
+        renewals: WorkQueue[Identity] = self._queue("login")
+        logins = Logins(
+            servers=self._servers,
+            tokens=TokenRequests(self._kube, account=account),
+            clock=self._clock,
+            renewals=renewals,
+            in_use=lambda identity: reads.in_use(identity),  # noqa: PLW0108 - reads is made below
+            observer=self._metrics,
+        )
+        reads: SharedReads[ObjectKey] = SharedReads(
+            logins=logins,
+            clock=self._clock,
+            rand=self._random.random,
+            polls=polls,
+            on_change=self._wakeups.changed,
+            observer=self._metrics,
+            usable=lambda server: self._servers.trouble(server) is None,
+        )
+        self._runner("poll", polls, reads, workers=self._settings.pollers)
+        self._runner("login", renewals, logins, workers=2)
+        return logins, reads
+
+    def _delivery(self) -> tuple[Poker, WorkQueue[PokeKey]]:
+        pokes: WorkQueue[PokeKey] = self._queue("poke")
+        poker = Poker(self._kube, queue=pokes, clock=self._clock, observer=self._metrics)
+        poker.on_settled(self._wakeups.settled)
+        return poker, pokes
+
+    def _server_usable(self, server: str) -> None:
+        self._reads.look_again(server)
+        self._wakeups.server_usable(server)
+
+    # ── single parts ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _queue(self, name: str) -> WorkQueue[Any]:
+        queue: WorkQueue[Any] = WorkQueue(clock=self._clock, rand=self._random.random)
+
+        def sample() -> QueueSample:
+            stats = queue.stats()
+            return QueueSample(stats.ready, stats.running, stats.scheduled, stats.oldest_ready)
+
+        self._metrics.track_queue(name, sample)
+        return queue
+
+    def _runner(self, name: str, queue: WorkQueue[Any], reconciler: Any, *, workers: int) -> None:
+        self._runners.append(
+            Runner(
+                name=name,
+                queue=queue,
+                reconciler=reconciler,
+                clock=self._clock,
+                workers=workers,
+                reconcile_deadline=self._settings.reconcile_deadline.total_seconds(),
+                observer=self._metrics,
+            )
+        )
+
+    def _watch(self, resource: Resource, store: Any) -> shell.Watch:
+        resync: Resync[Any, Any] = Resync(
+            store=store,
+            lister=KubeLister(self._kube, resource),
+            clock=self._clock,
+            rand=self._random.random,
+            period=self._settings.resync.total_seconds(),
+            observer=self._metrics,
+        )
+        self._resyncs.append(resync)
+        self._metrics.track_resync(store.kind, resync.age)
+        return shell.Watch(resource, lambda body, gone: store.observe(body, deleted=gone))
+
+    def _check_health(self, health: Health) -> None:
+        # Three missed lists: one may meet a restart of the API server, two a long one.
+        limit = 3 * self._settings.resync.total_seconds()
+        for resync in self._resyncs:
+            health.add_live(f"resync-{resync.kind}", checks.fresh(resync.age, limit, f"list of {resync.kind}"))
+        health.add_live("resync-Secret", checks.fresh(self._managed.age, limit, "list of Secret"))
+        health.add_live("watch-Secret", checks.running(self._managed.tasks))
+        for runner in self._runners:
+            health.add_live(f"workers-{runner.name}", checks.holds(runner.alive, f"a worker of {runner.name} has died"))
