@@ -45,6 +45,8 @@ def from_transport(error: requests.RequestException, path: str) -> SecretsError:
     if isinstance(cause, ssl.SSLCertVerificationError):
         fault = _CERTIFICATE_FAULTS.get(cause.verify_code, "the certificate is signed by an unknown authority")
         return SecretsTLSError(fault, path=path)
+    if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # cut off, not refused: no word on the certificate
+        return SecretsUnavailableError("the connection was closed", path=path)
     if isinstance(cause, ssl.SSLError):
         return SecretsTLSError("the TLS handshake failed", path=path)
     if isinstance(error, requests.Timeout) or isinstance(cause, TimeoutError):
@@ -80,7 +82,7 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
         if urlsplit(self._endpoint.address).scheme == "https":
             kwargs["ssl_context"] = ssl.create_default_context(cadata=self._endpoint.ca_pem)
             if self._endpoint.server_name:
-                kwargs["server_hostname"] = kwargs["assert_hostname"] = self._endpoint.server_name
+                kwargs["server_hostname"] = self._endpoint.server_name
         super().init_poolmanager(*args, **kwargs)
 
     def cert_verify(self, conn: Any, *_: Any, **__: Any) -> None:

@@ -117,7 +117,7 @@ _NO_ANSWER = ServerEffect(Mark.FALSE, Mark.FALSE, Mark.UNKNOWN)
 SERVER_EFFECTS: Mapping[Reason, ServerEffect] = MappingProxyType(
     {
         Reason.SERVER_READY: ServerEffect(Mark.TRUE, Mark.TRUE, Mark.TRUE),
-        Reason.VAULT_THROTTLED: ServerEffect(Mark.KEEP, Mark.TRUE, Mark.KEEP),
+        Reason.VAULT_THROTTLED: ServerEffect(Mark.FALSE, Mark.TRUE, Mark.KEEP),
         Reason.VAULT_SEALED: ServerEffect(Mark.FALSE, Mark.TRUE, Mark.FALSE),
         Reason.VAULT_UNREACHABLE: _NO_ANSWER,
         Reason.TLS_UNTRUSTED: _NO_ANSWER,

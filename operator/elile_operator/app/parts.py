@@ -180,7 +180,7 @@ class Parts:
         self._reads.look_again(server)
         self._wakeups.server_usable(server)
 
-    # ── single parts ───────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── single parts ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _queue(self, name: str) -> WorkQueue[Any]:
         queue: WorkQueue[Any] = WorkQueue(clock=self._clock, rand=self._random.random)

@@ -99,8 +99,8 @@ def explain_read(error: SecretsError, read: SourceRead, address: str) -> Violati
             return Violation(
                 Reason.LOGIN_DENIED,
                 f"{at} refuses the login of {who} at {where}; the usual causes: the role does not expect the audience "
-                "of the VaultServer or is not bound to this ServiceAccount and namespace, or the auth method has no "
-                "token reviewer",
+                "of the VaultServer or is not bound to this ServiceAccount and namespace, the auth method has no token "
+                "reviewer, or there is no auth method at that mount",
             )
         case _:
             return explain_server(error, read.server, address)

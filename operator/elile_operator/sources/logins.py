@@ -1,5 +1,6 @@
 """One Vault login per identity, shared by all its readers: single flight, renewed in time, revoked at exit."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,8 +139,10 @@ class Logins:
         """Revoke every session; those that cannot be revoked now end with their time."""
         await self._flights.stop()
         sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
-            await self._revoke(session)
+        # At once: a server that is dead must not use up the time that the others need.
+        async with asyncio.TaskGroup() as group:
+            for identity, session in sessions.items():
+                group.create_task(self._revoke(session), name=f"elile-revoke-{identity.server}")
 
     def __len__(self) -> int:
         return len(self._sessions)

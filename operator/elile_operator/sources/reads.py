@@ -252,9 +252,7 @@ class SharedReads(Generic[R]):
         return value
 
     def _learn(self, known: "_Known[R]", found: KVMetadata) -> bool:
-        facts = {
-            v: found.versions[v].readable if v in found.versions else False for v in {found.current, *known.pinned}
-        }
+        facts = {v: found.versions[v].readable for v in {found.current, *known.pinned} if v in found.versions}
         told = {found.current, *known.pinned} & known.facts.keys()
         changed = any(known.facts[v] != facts.get(v) for v in told) or known.current not in (None, found.current)
         known.facts, known.current = facts, found.current

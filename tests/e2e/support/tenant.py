@@ -49,7 +49,10 @@ class Tenant:
             current = found.get("observedGeneration") == body["metadata"]["generation"]
             return found if found.get("reason") == reason and current else None
 
-        return eventually(f"{type_} of {self.namespace}/{name} is {reason}", reached)
+        try:
+            return eventually(f"{type_} of {self.namespace}/{name} is {reason}", reached)
+        except AssertionError as e:
+            raise AssertionError(f"{e}; it is {self.condition(name, type_)}") from None
 
     def secret(self, name: str) -> dict[str, Any] | None:
         return self.cluster.find("secret", name, self.namespace)
