@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup demo demo-down test unit e2e e2e-kind chaos bench lint crds lock clean
+.PHONY: help setup demo demo-down test unit e2e e2e-kind chaos bench lint crds reference lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ lint: setup ## ruff, mypy, import-linter, CRDs and locks against their sources
 
 crds: setup ## Generate crds/ from the models
 	@$(PY) -m elile_operator.api.crds crds
+
+reference: setup ## Generate docs/reference/ from the code
+	@$(PY) -m tests.golden.reasons_page
 
 lock: setup ## Lock dependencies with hashes into requirements/
 	@scripts/lock
