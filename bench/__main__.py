@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.scenarios import Figure, delivery, scale
+from bench.scenarios import Figure, delivery, outage, scale
 from bench.world import ROOT, save, world
 
 
@@ -18,6 +18,9 @@ def main() -> int:
     parser.add_argument("--paths", type=int, default=200)
     parser.add_argument("--identities", type=int, default=4)
     parser.add_argument("--rest", type=float, default=60.0, help="seconds of rest that are measured")
+    parser.add_argument("--changed", type=int, default=20, help="paths that change before an outage")
+    parser.add_argument("--sealed", type=float, nargs="*", default=[60.0, 180.0], help="seconds of each outage")
+    parser.add_argument("--only", choices=("delivery", "scale", "outage"), help="one scenario alone")
     parser.add_argument("--lab-name", default="bench")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench.json")
     given = parser.parse_args()
@@ -25,10 +28,14 @@ def main() -> int:
     print(f"{platform.machine()}, Python {platform.python_version()}, Linux {platform.release()}\n")
     print("| figure | value | how |\n|---|---|---|")
     with world(given.lab_name, Path(tempfile.mkdtemp(prefix="elile-bench-"))) as w:
-        for scenario in (
-            delivery(w, tries=given.tries),
-            scale(w, objects=given.objects, paths=given.paths, identities=given.identities, rest=given.rest),
-        ):
+        scenarios = [
+            ("delivery", delivery(w, tries=given.tries)),
+            ("scale", scale(w, objects=given.objects, paths=given.paths, identities=given.identities, rest=given.rest)),
+            *(("outage", outage(w, objects=given.objects, changed=given.changed, sealed=s)) for s in given.sealed),
+        ]
+        for name, scenario in scenarios:
+            if given.only not in (None, name):
+                continue
             for found in scenario:
                 figures.append(found)
                 print(f"| {found['figure']} | {found['value']} | {found['how']} |", flush=True)

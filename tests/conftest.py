@@ -15,6 +15,7 @@ FIGURES: list[str] = []
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kubeconfig", type=Path, default=None, help="run the e2e tests on this cluster, not on the lab")
     parser.addoption("--lab-name", default="test", help="name of the lab that the e2e tests bring up")
+    parser.addoption("--chaos-seed", type=int, default=None, help="replay the faults and the load of one storm")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,8 +3,9 @@
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["LogFormat", "LogLevel", "Scope", "Settings"]
@@ -24,6 +25,17 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+def _seconds(given: Any) -> Any:
+    """A command line has only text; pydantic takes numbers for seconds, and text for ISO 8601."""
+    try:
+        return float(given) if isinstance(given, str) else given
+    except ValueError:
+        return given
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 
 
 class Scope(StrEnum):
@@ -87,19 +99,19 @@ class Settings(BaseSettings):
     pollers: int = Field(
         16, ge=1, le=256, description="Paths polled at one time, over all servers. As many as a server's concurrency."
     )
-    resync: timedelta = Field(
+    resync: Seconds = Field(
         timedelta(minutes=10),
         ge=timedelta(seconds=10),
         description="How often every kind is listed in full, to repair what watches missed; ISO 8601 or seconds. Ten "
         "minutes: a list of 10,000 objects costs a second of CPU.",
     )
-    reconcile_deadline: timedelta = Field(
+    reconcile_deadline: Seconds = Field(
         timedelta(minutes=2),
         ge=timedelta(seconds=10),
         description="After this long a reconcile is cancelled and tried again; ISO 8601 or seconds. Two minutes: every "
         "call within has a deadline of its own, this one is for what nobody foresaw.",
     )
-    api_timeout: timedelta = Field(
+    api_timeout: Seconds = Field(
         timedelta(seconds=10),
         ge=timedelta(seconds=1),
         description="How long one call to the API server may take; ISO 8601 or seconds. Ten seconds: it answers in "

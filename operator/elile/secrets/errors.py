@@ -1,6 +1,8 @@
 """The closed set of errors that reading secrets can raise; foreign text stops here."""
 
+import copyreg
 from datetime import datetime
+from typing import Any
 
 __all__ = [
     "SecretAccessDeniedError",
@@ -36,6 +38,10 @@ class SecretsError(Exception):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.detail}" if self.path else self.detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are rebuilt by their constructor from `args` alone, which fails where keywords are required.
+        return copyreg.__newobj__, (type(self), *self.args), dict(self.__dict__)  # type: ignore[attr-defined]
 
     @property
     def safe_text(self) -> str:

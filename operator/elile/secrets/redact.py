@@ -70,26 +70,31 @@ class SecretStr(Redacted[str]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SecretStr):
             return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other._value.encode())
+        # JSON may hold half a surrogate pair; the error of a plain encode would carry the whole value.
+        return hmac.compare_digest(
+            self._value.encode("utf-8", "surrogatepass"), other._value.encode("utf-8", "surrogatepass")
+        )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         """Let pydantic models hold the type; imported here, so that the module itself needs nothing."""
         from pydantic_core import core_schema
 
-        def wrap(value: str) -> "SecretStr":
-            return cls(value)
+        def wrap(value: Any) -> "Redacted[Any]":
+            if isinstance(value, cls):
+                return value
+            # What is not a text is wrapped too and refused after that: an error of pydantic's shows its input.
+            return cls(value) if isinstance(value, str) else Redacted(value)
 
-        return core_schema.json_or_python_schema(
-            json_schema=core_schema.no_info_after_validator_function(wrap, core_schema.str_schema()),
-            python_schema=core_schema.union_schema(
-                [
-                    core_schema.is_instance_schema(cls),
-                    core_schema.no_info_after_validator_function(wrap, core_schema.str_schema()),
-                ]
-            ),
+        refuse = core_schema.custom_error_schema(core_schema.is_instance_schema(cls), "string_type")
+        return core_schema.chain_schema(
+            [core_schema.no_info_plain_validator_function(wrap), refuse],
             serialization=core_schema.plain_serializer_function_ser_schema(lambda _value: MASK),
         )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "format": "password", "writeOnly": True}
 
 
 class SecretBytes(Redacted[bytes]):

@@ -210,7 +210,7 @@ class SecretController:
         self._world.observe_own_write(written)
         self._observer.secret_written(operation="updated" if live else "created")
         fields = {"kind": "ElileSecret", "namespace": secret.metadata.namespace, "name": secret.metadata.name}
-        log.info("Secret written", extra={"fields": {**fields, "revision": write.revision}})
+        log.debug("Secret written", extra={"fields": {**fields, "revision": write.revision}})
         return read_secret(written, self._key), sources, write
 
     async def _on_conflict(
@@ -310,7 +310,7 @@ class SecretController:
             written = await apply_status(
                 self._kube, ELILE_SECRETS, secret, status, manager=FieldManager.ELILESECRET_STATUS
             )
-        except (KubeNotFoundError, KubeConflictError):
+        except KubeNotFoundError:
             return
         self._world.secrets.observe(written)
         before, after = find(secret.status.conditions, "Synced"), find(status.conditions, "Synced")

@@ -17,7 +17,7 @@ from elile_operator.decide.server import Answer, check_address, judge, server_st
 from elile_operator.decide.violation import Violation
 from elile_operator.engine import Clock, ObjectKey, Result
 from elile_operator.kube.client import KubeClient
-from elile_operator.kube.errors import KubeConflictError, KubeNotFoundError
+from elile_operator.kube.errors import KubeNotFoundError
 from elile_operator.kube.events import Events
 from elile_operator.kube.resources import VAULT_SERVERS
 from elile_operator.sources.servers import Servers
@@ -106,7 +106,7 @@ class ServerController:
             written = await apply_status(
                 self._kube, VAULT_SERVERS, server, status, manager=FieldManager.VAULTSERVER_STATUS
             )
-        except (KubeNotFoundError, KubeConflictError):
+        except KubeNotFoundError:
             return
         self._world.servers.observe(written)
         before, after = find(server.status.conditions, "Ready"), find(status.conditions, "Ready")

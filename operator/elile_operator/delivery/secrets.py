@@ -36,7 +36,13 @@ class SecretWriter:
         namespace, name = metadata["namespace"], metadata["name"]
         precondition = {"uid": live.uid} if live else {"resourceVersion": ONLY_CREATE}
         asked = {**body, "metadata": {**metadata, **precondition}}
-        written = await self._kube.apply(SECRETS, namespace, name, body=asked, manager=FieldManager.SECRETS)
+        try:
+            written = await self._kube.apply(SECRETS, namespace, name, body=asked, manager=FieldManager.SECRETS)
+        except KubeInvalidError as e:
+            # Another uid is taken for a change of an immutable field, not for a conflict: a look tells the two apart.
+            if live is not None and await self._is_another(live):
+                raise KubeConflictError(e.call, status=e.status, reason=e.reason) from None
+            raise
         foreign = sorted((written.get("data") or {}).keys() - body["data"].keys())
         if not foreign:
             return written
@@ -61,6 +67,10 @@ class SecretWriter:
             return await self._kube.get(SECRETS, namespace, name)
         except KubeNotFoundError:
             return None
+
+    async def _is_another(self, live: LiveSecret) -> bool:
+        found = await self.read(live.namespace, live.name)
+        return found is None or found["metadata"]["uid"] != live.uid
 
     async def delete(self, live: LiveSecret) -> None:
         """Delete exactly this Secret; one that is gone, or that somebody changed meanwhile, is left as it is."""

@@ -3,6 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+LONGEST_ASKED = 300.0  # seconds; whoever asks for more may be mistaken, and is asked again
+
+
+def asked_wait(error: BaseException) -> float:
+    """Seconds that a server asked to wait, which its error knows as `retry_after`; 0 if it did not."""
+    asked = getattr(error, "retry_after", None)
+    return min(float(asked), LONGEST_ASKED) if asked else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:

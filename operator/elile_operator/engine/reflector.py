@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
-from elile_operator.engine.backoff import Backoff
+from elile_operator.engine.backoff import Backoff, asked_wait
 from elile_operator.engine.body import Body
 from elile_operator.engine.clock import Alarm, Clock, deadline
 from elile_operator.engine.resync import ListExpiredError, Page
@@ -102,7 +102,7 @@ class Reflector(Generic[K, V]):
                 await self._alarm.wait(ASK_AGAIN * (0.9 + 0.2 * self._rand()))
             except Exception as error:
                 failures += 1
-                delay = self._backoff.delay(failures, self._rand)
+                delay = max(asked_wait(error), self._backoff.delay(failures, self._rand))
                 fields = {"kind": self._store.kind, "error": describe(error), "failures": failures}
                 log.warning("watch failed, next try in %.1f s", delay, extra={"fields": fields})
                 # What was missed meanwhile is not worth guessing: a list tells.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from elile_operator.engine.backoff import Backoff
+from elile_operator.engine.backoff import Backoff, asked_wait
 from elile_operator.engine.body import Body
 from elile_operator.engine.cancellation import being_cancelled
 from elile_operator.engine.clock import Alarm, Clock, deadline
@@ -128,7 +128,7 @@ class Resync(Generic[K, V]):
                 if isinstance(error, asyncio.CancelledError) and being_cancelled():
                     raise
                 self._failures += 1
-                delay = self._backoff.delay(self._failures, self._rand)
+                delay = max(asked_wait(error), self._backoff.delay(self._failures, self._rand))
                 fields = {"kind": self.kind, "error": describe(error), "failures": self._failures}
                 log.warning("list failed, next try in %.1f s", delay, extra={"fields": fields})
                 self._report("error", self._clock.monotonic() - began, 0)

@@ -59,12 +59,12 @@ class KubeThrottledError(KubeError):
 
 
 class KubeUnavailableError(KubeError):
-    """No answer, or a server error: the same call may succeed later."""
+    """No answer, a server error, or a token that is not taken (any more): the same call may succeed later."""
 
 
 _BY_STATUS: dict[int, type[KubeError]] = {
     400: KubeInvalidError,
-    401: KubeForbiddenError,
+    401: KubeUnavailableError,  # a token was rotated or has expired: it says nothing about rights
     403: KubeForbiddenError,
     404: KubeNotFoundError,
     409: KubeConflictError,

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from elile_operator.engine import Backoff
+from elile_operator.engine.backoff import asked_wait
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,22 @@ def test_jitter_parts_what_failed_together() -> None:
     rand = random.Random(7).random  # noqa: S311 — to be repeatable
     delays = {round(Backoff().delay(8, rand)) for _ in range(100)}
     assert len(delays) > 40
+
+
+class AskedError(Exception):
+    def __init__(self, retry_after: float | None) -> None:
+        self.retry_after = retry_after
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (AskedError(7.0), 7.0),
+        (AskedError(None), 0.0),
+        (AskedError(0.0), 0.0),
+        (AskedError(1e9), 300.0),
+        (ValueError("7"), 0.0),
+    ],
+)
+def test_a_server_may_ask_to_wait(error: Exception, seconds: float) -> None:
+    assert asked_wait(error) == seconds

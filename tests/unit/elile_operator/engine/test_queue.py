@@ -234,6 +234,15 @@ def test_the_retry_comes_when_backoff_said(clock: FakeClock, queue: Queue) -> No
     assert drain(queue) == ["a"]
 
 
+@pytest.mark.parametrize(("at_least", "delay"), [(0.0, 1.0), (0.5, 1.0), (5.0, 5.0)])
+def test_backoff_waits_as_long_as_was_asked(clock: FakeClock, queue: Queue, at_least: float, delay: float) -> None:
+    queue.add("a")
+    queue.get_nowait()
+    assert queue.backoff("a", at_least=at_least) == delay
+    queue.done("a")
+    assert queue.due("a") == delay
+
+
 def test_backoff_replaces_an_earlier_refresh(clock: FakeClock) -> None:
     queue: Queue = WorkQueue(clock=clock, rand=lambda: 1.0, backoff=Backoff(base=100.0))
     queue.add_after("a", 5)

@@ -96,9 +96,15 @@ async def test_lists_all_pages_at_once_and_is_ready(
 
 
 @pytest.mark.parametrize(("rand", "period"), [(0.0, 540.0), (0.5, 600.0), (0.999, 659.88)])
-async def test_lists_again_every_period_give_or_take_a_tenth(
-    clock: FakeClock, lister: FakeLister, store: ObjectStore[ObjectKey, Body], rand: float, period: float
+async def test_lists_again_every_period_give_or_take_a_tenth_and_says_nothing(
+    clock: FakeClock,
+    lister: FakeLister,
+    store: ObjectStore[ObjectKey, Body],
+    caplog: pytest.LogCaptureFixture,
+    rand: float,
+    period: float,
 ) -> None:
+    caplog.set_level("DEBUG", logger="elile_operator")
     resync = Resync(store=store, lister=lister, clock=clock, rand=lambda: rand)
     resync.start()
     await clock.advance(period - 0.1)
@@ -106,6 +112,7 @@ async def test_lists_again_every_period_give_or_take_a_tenth(
     await clock.advance(0.2)
     assert lister.calls == 2
     await resync.stop()
+    assert caplog.records == []
 
 
 async def test_repairs_what_vanished_and_what_was_missed(
@@ -220,7 +227,7 @@ async def test_a_stray_cancellation_is_a_failure_like_any_other(
 
 
 async def test_a_page_that_hangs_is_given_up(
-    clock: FakeClock, lister: FakeLister, resync: Resync[ObjectKey, Body]
+    clock: FakeClock, lister: FakeLister, resync: Resync[ObjectKey, Body], seen: Seen
 ) -> None:
     async def hang(call: int) -> None:
         if call == 1:
@@ -232,6 +239,7 @@ async def test_a_page_that_hangs_is_given_up(
     assert resync.failures == 0
     await clock.advance(1)
     assert resync.failures == 1
+    assert seen.resyncs == [("ElileSecret", "error", 60.0, 0)]
     await clock.advance(1)
     assert resync.ready
 
@@ -285,6 +293,19 @@ async def test_an_observer_that_raises_does_not_end_the_repairs(
     assert resync.alive()
     await resync.stop()
     assert not resync.alive()
+
+
+async def test_stop_also_ends_a_list_that_hangs(
+    clock: FakeClock, lister: FakeLister, resync: Resync[ObjectKey, Body], seen: Seen
+) -> None:
+    async def hang(_: int) -> None:
+        await asyncio.Event().wait()
+
+    lister.fail = hang
+    resync.start()
+    await clock.settle()
+    await resync.stop()
+    assert (resync.alive(), resync.failures, seen.resyncs) == (False, 0, [])
 
 
 async def test_stop_before_start_is_harmless(resync: Resync[ObjectKey, Body]) -> None:

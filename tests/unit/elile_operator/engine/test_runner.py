@@ -304,7 +304,9 @@ async def test_workers_are_named_and_run_side_by_side(
     assert runner.alive()
 
 
-async def test_reconciling_spawns_no_task(clock: FakeClock, queue: WorkQueue[str]) -> None:
+async def test_reconciling_spawns_no_task_and_says_nothing(
+    clock: FakeClock, queue: WorkQueue[str], caplog: pytest.LogCaptureFixture
+) -> None:
     tasks: list[set[asyncio.Task[Any]]] = []
 
     class Counting:
@@ -319,6 +321,7 @@ async def test_reconciling_spawns_no_task(clock: FakeClock, queue: WorkQueue[str
     queue.add("a")
     await clock.advance(2)
     assert tasks == [before] * 3
+    assert caplog.records == []
     await runner.stop(1)
 
 

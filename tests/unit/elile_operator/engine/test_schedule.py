@@ -84,10 +84,23 @@ def test_keys_that_keep_moving_do_not_grow_the_heap(schedule: Schedule[str]) -> 
     assert len(schedule._heap) <= COMPACT_AT + 1
 
 
+def test_many_keys_that_move_still_fire_in_order(clock: FakeClock, fired: Fired, schedule: Schedule[str]) -> None:
+    for round_ in range(4):
+        for i in range(100):
+            schedule.ask(str(i), due(10_000.0 - 1000 * round_ - i * 37 % 101))
+    assert len(schedule._heap) <= 2 * 100 + 1
+    clock.tick(20_000)
+    assert [when for _, when in fired] == sorted(7000.0 - i * 37 % 101 for i in range(100))
+    assert len(fired) == 100
+
+
 def test_clear_leaves_nothing_behind(clock: FakeClock, fired: Fired, schedule: Schedule[str]) -> None:
     schedule.ask("a", due(5.0))
     schedule.clear()
     schedule.clear()
+    assert clock.timers == len(schedule) == len(schedule._heap) == 0
     clock.tick(20)
     assert fired == []
-    assert clock.timers == 0
+    schedule.ask("b", due(30.0))
+    clock.tick(10)
+    assert fired == [("b", 30.0)]

@@ -136,6 +136,33 @@ def test_what_brings_a_deleted_object_back(store: Store, late: Json, back: bool)
     assert (A in store) is back
 
 
+def test_a_recreated_object_is_as_hard_to_outdate_as_any(store: Store) -> None:
+    store.observe(body(version=6), deleted=True)
+    store.observe(body(version=9))
+    store.observe(body(version=8))
+    assert version_of(store) == "9"
+
+
+def test_without_numbers_the_same_version_tells_nothing(store: Store, changes: list[Change[ObjectKey, Json]]) -> None:
+    for _ in range(2):
+        store.observe(body(version="x"))
+    assert len(changes) == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_was_projected_away_does_not_come_back_in_an_older_form(store: Store, known: bool) -> None:
+    if known:
+        store.observe(body(version=3))
+    listing = store.begin_listing()
+    if known:
+        listing.observe(body(version=5, server="foreign"))
+        store.observe(body(version=4))
+    else:
+        store.observe(body(version=5, server="foreign"))
+        listing.observe(body(version=4))
+    assert A not in store
+
+
 def test_forget_after_a_404_holds_against_what_was_known(store: Store) -> None:
     store.observe(body(version=5))
     assert store.forget(A) is not None
@@ -217,7 +244,7 @@ def test_a_list_repairs_what_was_missed(store: Store, changes: list[Change[Objec
     store.observe(body("a", version=1))
     store.observe(body("b", version=2))
     listing = store.begin_listing()
-    listing.observe(body("a", version=3, server="two"))
+    assert listing.observe(body("a", version=3, server="two")) is changes[-1]
     listing.observe(body("c", version=4))
     assert listing.complete("5") == (B,)
     assert listing.repaired == 3
@@ -259,6 +286,12 @@ def test_a_page_does_not_bring_back_what_was_deleted_meanwhile(
     store.observe(body(version=event), deleted=True)
     listing.observe(body(version=before))
     listing.complete(page)
+    assert A not in store
+
+
+def test_a_list_from_a_replica_that_lags_does_not_bring_back_what_was_deleted_before(store: Store) -> None:
+    store.observe(body(version=6), deleted=True)
+    store.begin_listing().observe(body(version=5))
     assert A not in store
 
 

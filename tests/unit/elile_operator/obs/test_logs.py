@@ -140,6 +140,35 @@ def test_no_line_is_too_long_to_be_read(
         assert line.get("truncated", False) is (len(text) > 100 or len(str(fields)) > 100)
 
 
+def test_a_long_chain_of_exceptions_keeps_the_first_and_the_innermost_frames(out: io.StringIO) -> None:
+    def deep(n: int) -> None:
+        if n:
+            deep(n - 1)
+        else:
+            fail()
+
+    errors: list[Exception] = []
+    for _ in range(9):
+        try:
+            deep(30)
+        except ValueError as error:
+            errors.append(error)
+    configure("INFO", "json", stream=out)
+    log.error("failed", exc_info=ExceptionGroup("hunter2", errors))
+    try:
+        raise KeyError from ExceptionGroup("hunter2", errors)
+    except KeyError:
+        log.exception("x" * 7000)
+    short, cut = lines(out)
+    assert "truncated" not in short
+    assert cut["truncated"] is True
+    assert len(out.getvalue().splitlines()[1]) <= MAX_LINE
+    assert cut["exception"][0]["error"] == "KeyError"
+    assert cut["exception"][1]["error"].startswith("ExceptionGroup(ValueError, ")
+    assert cut["exception"][2]["trace"][-1].endswith(" fail")
+    assert "hunter2" not in out.getvalue()
+
+
 def test_secrets_do_not_get_through_a_cut(out: io.StringIO) -> None:
     configure("INFO", "console", stream=out)
     log.info("%s", "x " * (MAX_LINE // 2 - 30) + HVS * 3)
