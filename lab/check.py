@@ -1,36 +1,57 @@
-"""`make test`: every suite in turn, with counts, skips and seconds; fails when one fails or runs nothing."""
+"""`make test`: every suite, with counts, skips and seconds; fails when one fails or runs nothing.
+
+Suites that wait for clusters run beside those that compute; what a suite prints is shown when it has ended.
+"""
 
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from lab import build, tools
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 NEWEST = "python3.13"
 NOT_NOW = "not chaos and not bench"
-COVERED = ("--cov", "--cov-branch", "--cov-append", "--cov-report=")
+COVERED = ("--cov", "--cov-branch", "--cov-report=")
+WIDTH = 110
+HEARTBEAT = 30.0
 
 
 @dataclass(frozen=True)
 class Suite:
-    """One pytest run: its name, what it collects, and the marker expression."""
+    """One run of pytest: its name, what it collects, the marker expression, and more arguments."""
 
     name: str
     paths: tuple[str, ...]
     marks: str = f"not lab and {NOT_NOW}"
+    arguments: tuple[str, ...] = ()
     python: Path = BIN / "python"
     covered: bool = True
 
+    def command(self) -> list[str]:
+        coverage = COVERED if self.covered else ()
+        return [str(self.python), "-m", "pytest", "-q", "-m", self.marks, *coverage, *self.arguments, *self.paths]
 
-SUITES = (
-    Suite("unit", ("tests/unit",)),
-    Suite("property", ("tests/property",)),
-    Suite("golden", ("tests/golden",)),
-    Suite("e2e", ("tests/e2e", "tests/security"), f"lab and {NOT_NOW}"),
+
+ON_LAB = f"lab and {NOT_NOW}"
+# Each lane is worked off in order, the lanes beside each other; a lab belongs to one lane.
+LANES = (
+    (
+        Suite("unit", ("tests/unit",)),
+        Suite("property", ("tests/property",)),
+        Suite("golden", ("tests/golden",)),
+        Suite("fault", ("tests/fault",)),
+    ),
+    (Suite("e2e", ("tests/e2e", "tests/security"), ON_LAB),),
+    (Suite("chaos sample", ("tests/chaos", "tests/property"), ON_LAB, ("--lab-name", "test-chaos")),),
 )
 
 
@@ -50,25 +71,64 @@ class Outcome:
         return self.code == 0 and self.passed > 0
 
 
-def run_suite(suite: Suite) -> Outcome:
-    """Run pytest for one suite, show what it prints, and count."""
-    print(f"\n── {suite.name} " + "─" * (100 - len(suite.name)), flush=True)
-    began = time.monotonic()
-    coverage = COVERED if suite.covered else ()
-    command = [str(suite.python), "-m", "pytest", "-q", "-m", suite.marks, *coverage, *suite.paths]
-    lines = []
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        for line in process.stdout or ():
-            print(line, end="", flush=True)
-            lines.append(line)
-    code = process.returncode
-    last = next((line for line in reversed(lines) if re.search(r"\d+ (passed|failed|error)", line)), "")
+class Checks:
+    """Runs suites and says how they fare."""
+
+    def __init__(self) -> None:
+        self._speaking = threading.Lock()
+        self._running: dict[str, float] = {}
+
+    def run(self, lanes: Sequence[Sequence[Suite]]) -> list[Outcome]:
+        """Run the lanes beside each other; return the outcomes in the order of the suites."""
+        with ThreadPoolExecutor(len(lanes)) as pool:
+            futures = [pool.submit(lambda lane=lane: [self._run(suite) for suite in lane]) for lane in lanes]  # type: ignore[misc]
+            self._wait(futures)
+            return [outcome for future in futures for outcome in future.result()]
+
+    def say(self, text: str) -> None:
+        with self._speaking:
+            print(text, flush=True)
+
+    def _wait(self, futures: Sequence["Future[list[Outcome]]"]) -> None:
+        said = time.monotonic()
+        while not all(future.done() for future in futures):
+            time.sleep(0.2)
+            if time.monotonic() - said > HEARTBEAT:
+                said = time.monotonic()
+                running = ", ".join(f"{name} {said - began:.0f} s" for name, began in list(self._running.items()))
+                self.say(f"… running: {running}")
+
+    def _run(self, suite: Suite) -> Outcome:
+        began = self._running[suite.name] = time.monotonic()
+        env = {**os.environ, "COVERAGE_FILE": str(ROOT / f".coverage.{suite.name.replace(' ', '-')}")}
+        done = subprocess.run(
+            suite.command(),
+            cwd=ROOT,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            check=False,
+        )
+        del self._running[suite.name]
+        self.say(f"\n{title(suite.name)}\n{done.stdout.rstrip()}")
+        return outcome_of(suite.name, done.returncode, done.stdout.splitlines(), time.monotonic() - began)
+
+
+def outcome_of(name: str, code: int, lines: Sequence[str], seconds: float) -> Outcome:
+    """Read the counts off pytest's last line."""
+    last = next((line for line in reversed(lines) if re.search(r"\d+ (passed|failed|error|skipped)", line)), "")
 
     def count(word: str) -> int:
         return sum(int(n) for n in re.findall(rf"(\d+) {word}", last))
 
     skips = tuple(line.strip() for line in lines if line.startswith("SKIPPED"))
-    return Outcome(suite.name, code, count("passed"), count("failed") + count("error"), skips, time.monotonic() - began)
+    return Outcome(name, code, count("passed"), count("failed") + count("error"), skips, seconds)
+
+
+def title(text: str) -> str:
+    return f"── {text} ".ljust(WIDTH, "─")
 
 
 def find_newest() -> str | None:
@@ -83,20 +143,28 @@ def find_newest() -> str | None:
     return None
 
 
-def on_newest() -> list[Suite]:
+def on_newest() -> tuple[Suite, ...]:
     """The unit suite on the newest Python there is, where the machine has it."""
     found = find_newest()
     if found is None:
-        return []
+        return ()
     folder = f".venv-{NEWEST}"
     subprocess.run(["scripts/bootstrap"], cwd=ROOT, check=True, env={**os.environ, "PYTHON": found, "VENV": folder})
-    return [Suite(NEWEST, ("tests/unit", "tests/property"), python=ROOT / folder / "bin" / "python", covered=False)]
+    return (Suite(NEWEST, ("tests/unit",), python=ROOT / folder / "bin" / "python", covered=False),)
 
 
 def run_lint() -> bool:
     """Everything that reads the code instead of running it."""
-    print("── lint " + "─" * 96, flush=True)
+    print(title("lint"), flush=True)
     return subprocess.run(["make", "--no-print-directory", "lint"], cwd=ROOT, check=False).returncode == 0
+
+
+def report_coverage() -> None:
+    """Print what the suites of this process's own Python covered; the operators of e2e run elsewhere."""
+    print(f"\n{title('coverage')}", flush=True)
+    coverage = str(BIN / "coverage")
+    subprocess.run([coverage, "combine", "--quiet"], cwd=ROOT, check=False)
+    subprocess.run([coverage, "report", "--skip-covered"], cwd=ROOT, check=False)
 
 
 def main() -> int:
@@ -104,15 +172,18 @@ def main() -> int:
     for old in ROOT.glob(".coverage*"):
         old.unlink()
     linted = run_lint()
-    outcomes = [run_suite(suite) for suite in (*SUITES, *on_newest())]
-    print("\n── coverage " + "─" * 92, flush=True)
-    subprocess.run([str(BIN / "coverage"), "report", "--skip-covered"], cwd=ROOT, check=False)
-    print("\n── result " + "─" * 94)
-    print(f"{'suite':10} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
-    print(f"{'lint':10} {'ok' if linted else 'FAILED':>7}")
+    # Before anything is timed: the build takes both cores for minutes, the first time.
+    tools.ensure(print)
+    build.kubelab(print)
+    first, *others = LANES
+    outcomes = Checks().run([(*first, *on_newest()), *others])
+    report_coverage()
+    print(f"\n{title('result')}")
+    print(f"{'suite':14} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
+    print(f"{'lint':14} {'ok' if linted else 'FAILED':>7}")
     for o in outcomes:
         note = "" if o.ok else "  FAILED" if o.passed or o.failed else "  FAILED: ran no test"
-        print(f"{o.name:10} {o.passed:7} {o.failed:7} {len(o.skips):8} {o.seconds:8.0f}{note}")
+        print(f"{o.name:14} {o.passed:7} {o.failed:7} {len(o.skips):8} {o.seconds:8.0f}{note}")
     skips = [skip for o in outcomes for skip in o.skips]
     print("skips: " + ("none" if not skips else ""))
     for skip in skips:

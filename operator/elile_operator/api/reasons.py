@@ -92,7 +92,7 @@ class Reason(StrEnum):
 
     # The Secret.
     SECRET_NOT_OWNED = "SecretNotOwned", "A Secret of that name exists and belongs to somebody else.", STALLED
-    SECRET_CONFLICT = "SecretConflict", "The Secret cannot be updated as it is, or somebody else keeps changing it.", WRONG
+    SECRET_CONFLICT = "SecretConflict", "The Secret cannot be updated, or somebody else keeps changing it.", WRONG
     SECRET_CURRENT = "SecretCurrent", "The Secret holds the last values read and running pods were poked.", SILENT
     POKE_PENDING = "PokePending", "The Secret holds the last values read, not every running pod was poked yet.", SILENT
 

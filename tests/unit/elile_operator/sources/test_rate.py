@@ -1,6 +1,7 @@
 """Calls go at once until the burst is used up, then evenly spaced, in the order in which they came."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -53,7 +54,7 @@ async def test_no_second_has_more_calls_than_the_rate_once_the_burst_is_over() -
     times = [when for _, when in await passed(clock, limit, 200, seconds=60.0)]
     assert len(times) == 200
     late = times[5:]
-    assert all(later - earlier == pytest.approx(0.05) for earlier, later in zip(late, late[1:], strict=False))
+    assert all(later - earlier == pytest.approx(0.05) for earlier, later in pairwise(late))
 
 
 async def test_a_caller_who_gives_up_takes_nothing_from_the_others() -> None:
