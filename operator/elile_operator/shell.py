@@ -1,16 +1,21 @@
 """Everything Kopf: it logs in, watches and handles signals; each event only goes into a store, and cannot fail."""
 
+import asyncio
+import datetime as dt
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import kopf
 
-from elile_operator.kube.credentials import CredentialSource
+from elile_operator.kube.credentials import Credentials, CredentialSource
 from elile_operator.kube.resources import Resource
 
 __all__ = ["Watch", "run"]
+
+# Seconds before credentials that were refused are tried again.
+REFUSED_WAIT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,18 @@ async def run(
             settings.watching.label_selectors[resource.group, resource.version, resource.plural] = watch.label_selector
         _register(watch, registry, seen)
 
+    last: Credentials | None = None
+
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.ConnectionInfo:
+        nonlocal last
         found = await credentials.load()
+        if last is not None and last.expires > dt.datetime.now(dt.UTC) and replace(found, expires=last.expires) == last:
+            # Asked before their time: they were refused with 401. Kopf would try the same at once, a hundred times a
+            # second; kubelet may need a moment to bring the next token.
+            await asyncio.sleep(REFUSED_WAIT)
+            found = await credentials.load()
+        last = found
         return kopf.ConnectionInfo(
             server=found.server,
             ca_path=found.ca_file,

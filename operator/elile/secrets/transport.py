@@ -1,6 +1,8 @@
 """HTTP to one server with its own trust, a deadline for the whole answer and a limit to its size."""
 
 import errno
+import http.client
+import io
 import socket
 import ssl
 import time
@@ -10,6 +12,9 @@ from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
+import urllib3
+import urllib3.connection
+import urllib3.exceptions
 
 from elile.secrets.errors import SecretsError, SecretsMalformedResponseError, SecretsTLSError, SecretsUnavailableError
 
@@ -35,15 +40,23 @@ class VaultEndpoint:
     pool: int = 16
 
 
-# OpenSSL's verification results that have a cause of their own; the others are named as OpenSSL names them.
-_CERTIFICATE_FAULTS = {10: "the certificate has expired", 62: "the certificate is for another host name"}
+# OpenSSL's verification results; what is not named here says nothing about who signed.
+_CERTIFICATE_FAULTS = {
+    9: "the certificate is not valid yet",
+    10: "the certificate has expired",
+    **dict.fromkeys((2, 18, 19, 20, 21), "the certificate is signed by an unknown authority"),
+    62: "the certificate is for another host name",
+    64: "the certificate is for another address",
+}
 
 
 def from_transport(error: requests.RequestException, path: str) -> SecretsError:
     """Name the cause of a failed connection without its text, which may hold the whole URL."""
     cause = _deepest(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        fault = _CERTIFICATE_FAULTS.get(cause.verify_code, "the certificate is signed by an unknown authority")
+        fault = _CERTIFICATE_FAULTS.get(
+            cause.verify_code, f"the certificate is not good (OpenSSL's result {cause.verify_code})"
+        )
         return SecretsTLSError(fault, path=path)
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # cut off, not refused: no word on the certificate
         return SecretsUnavailableError("the connection was closed", path=path)
@@ -71,38 +84,114 @@ def _deepest(error: BaseException) -> BaseException:
     return error
 
 
+class _DeadlineReader(io.RawIOBase):
+    """Reads from a connection until the moment is over, however many bytes arrive meanwhile."""
+
+    def __init__(self, connection: socket.socket, raw: io.RawIOBase) -> None:
+        self._connection = connection
+        self._raw = raw
+        self._deadline = time.monotonic() + (connection.gettimeout() or float("inf"))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took too long")
+        if left != float("inf"):
+            self._connection.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _DeadlineResponse(http.client.HTTPResponse):
+    """A timeout of sockets is for each read; this one is for head and body together."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_DeadlineReader(sock, self.fp.detach()))
+
+    def begin(self) -> None:
+        super().begin()
+        if self.headers.defects or self.headers.get_payload():
+            raise http.client.HTTPException("odd headers")  # urllib3 would log them, as the server sent them
+
+
+class _HTTPConnection(urllib3.connection.HTTPConnection):
+    response_class = _DeadlineResponse
+
+
+class _HTTPSConnection(urllib3.connection.HTTPSConnection):
+    response_class = _DeadlineResponse
+
+
+class _HTTPPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
 class BoundedAdapter(requests.adapters.HTTPAdapter):
     """A transport that trusts what the endpoint says, and reads an answer within a deadline and a size."""
 
     def __init__(self, endpoint: VaultEndpoint) -> None:
         self._endpoint = endpoint
+        self._ca_readable = True
         super().__init__(pool_connections=1, pool_maxsize=endpoint.pool, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         if urlsplit(self._endpoint.address).scheme == "https":
-            kwargs["ssl_context"] = ssl.create_default_context(cadata=self._endpoint.ca_pem)
+            try:
+                kwargs["ssl_context"] = _trust(self._endpoint.ca_pem)
+            except (ssl.SSLError, ValueError):
+                self._ca_readable = False  # said by every request, as all that is wrong with an endpoint
             if self._endpoint.server_name:
                 kwargs["server_hostname"] = self._endpoint.server_name
         super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
     def cert_verify(self, conn: Any, *_: Any, **__: Any) -> None:
         # requests would add its own CA bundle to the context here, and so trust more than the endpoint names.
         conn.cert_reqs = "CERT_REQUIRED"
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        deadline = time.monotonic() + 2 * self._endpoint.timeout
+        if not self._ca_readable:
+            raise SecretsTLSError("the CA certificates given for it cannot be read")
         kwargs["stream"] = True
         response = super().send(request, *args, **kwargs)
-        body = bytearray()
-        # read1: one piece as it arrives. A full read would wait for its size, however slowly the bytes come.
-        while piece := response.raw.read1(65536, decode_content=True):
-            body += piece
-            if len(body) > MAX_RESPONSE_BYTES:
-                response.close()
-                raise SecretsMalformedResponseError(f"the answer is larger than {MAX_RESPONSE_BYTES} bytes")
-            if time.monotonic() > deadline:
-                response.close()
-                raise requests.Timeout("the answer took too long")
-        response._content = bytes(body)
+        try:
+            response._content = _body(response.raw)
+        except BaseException as e:
+            response.close()
+            if isinstance(e, urllib3.exceptions.DecodeError):
+                raise SecretsMalformedResponseError("the answer's compression cannot be read") from None
+            if isinstance(e, urllib3.exceptions.HTTPError):
+                raise requests.ConnectionError(e) from e
+            raise
         response._content_consumed = True  # type: ignore[attr-defined] # requests marks it so after reading
         return response
+
+
+def _trust(ca_pem: str | None) -> ssl.SSLContext:
+    if ca_pem is None:
+        return ssl.create_default_context()
+    if not ca_pem:
+        raise ValueError("no certificates")  # an empty text would mean the system's
+    # Bundles have comments in any language, and only ASCII is taken.
+    return ssl.create_default_context(cadata=ca_pem.encode("ascii", "ignore").decode())
+
+
+def _body(raw: Any) -> bytes:
+    body = bytearray()
+    # read1: one piece as it arrives, unpacked to no more than asked for. A full read would hold all of it first.
+    while piece := raw.read1(65536, decode_content=True):
+        body += piece
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise SecretsMalformedResponseError(f"the answer is larger than {MAX_RESPONSE_BYTES} bytes")
+    return bytes(body)

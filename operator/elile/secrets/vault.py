@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import hvac.adapters
@@ -190,7 +190,8 @@ def _converted(path: str, *, version: int | None = None, login: bool = False) ->
         raise from_transport(e, path) from None
     except hvac.exceptions.VaultError as e:
         raise SecretsUnavailableError(f"hvac gave up: {type(e).__name__}", path=path) from None
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
+    # The last two: JSON nested too deeply to be read, and a number too large for what it counts.
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as e:
         raise SecretsMalformedResponseError(
             f"the answer has not the shape the API promises ({type(e).__name__})", path=path
         ) from None
@@ -199,6 +200,8 @@ def _converted(path: str, *, version: int | None = None, login: bool = False) ->
 def _from_status(refused: _RefusedError, path: str, version: int | None, login: bool) -> SecretsError:
     """Translate a status, in the order of the statuses."""
     status = refused.status
+    if status == 429:  # before the body is looked at: proxies throttle too, and answer with a page
+        return SecretsRateLimitedError("the server throttles", path=path, retry_after=refused.retry_after)
     if refused.body is None:
         return SecretsMalformedResponseError(f"answered {status} with a body that is not JSON", path=path)
     if refused.says("no handler for route"):  # 404 by the router, 400 on some versions: no engine there at all
@@ -212,8 +215,6 @@ def _from_status(refused: _RefusedError, path: str, version: int | None, login: 
         return SecretAccessDeniedError("permission denied", path=path)
     if status == 404:
         return _from_not_found(refused.body, path, version)
-    if status == 429:
-        return SecretsRateLimitedError("the server throttles", path=path, retry_after=refused.retry_after)
     if status in (472, 473, 501) or (status == 503 and refused.says("sealed")):
         return SecretsSealedError("sealed, not initialised or standby", path=path)
     if 400 <= status < 500 and status not in (408, 412):
@@ -226,12 +227,17 @@ def _from_not_found(body: Mapping[str, Any], path: str, version: int | None) -> 
     data = body.get("data")
     metadata = data.get("metadata") if isinstance(data, dict) else None
     if isinstance(metadata, dict):
+        destroyed = bool(metadata.get("destroyed"))
+        try:
+            found, deleted_at = int(metadata["version"]), _time(metadata.get("deletion_time"))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return SecretsMalformedResponseError("answered 404 with metadata of no version", path=path)
         return SecretDeletedError(
-            f"version {metadata.get('version')} is {'destroyed' if metadata.get('destroyed') else 'deleted'}",
+            f"version {found} is {'destroyed' if destroyed else 'deleted'}",
             path=path,
-            version=int(metadata.get("version") or 0),
-            deleted_at=_time(metadata.get("deletion_time")),
-            destroyed=bool(metadata.get("destroyed")),
+            version=found,
+            deleted_at=deleted_at,
+            destroyed=destroyed,
         )
     if version is not None:
         return SecretVersionNotFoundError(f"version {version} does not exist", path=path)
@@ -254,8 +260,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _time(text: Any) -> datetime | None:
     if not isinstance(text, str) or not text:
         return None
-    # Nine digits of a second are more than Python parses.
-    return datetime.fromisoformat(text[:19] + "+00:00")
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _in_the_past(text: Any) -> bool:
@@ -265,4 +271,4 @@ def _in_the_past(text: Any) -> bool:
 
 
 def _seconds(text: str | None) -> float | None:
-    return float(text) if text and text.isdigit() else None
+    return float(text) if text and text.isdecimal() else None

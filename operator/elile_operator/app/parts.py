@@ -62,7 +62,9 @@ class Parts:
         self._runners: list[Runner[Any]] = []
         self._managed = ManagedSecrets(
             key=key,
-            watcher=lambda namespace: SecretWatcher(watch_kube, namespace, selector=SECRET_SELECTOR),
+            watcher=lambda namespace: SecretWatcher(
+                watch_kube, namespace, selector=SECRET_SELECTOR, longest=settings.resync.total_seconds()
+            ),
             clock=clock,
             rand=self._random.random,
             period=settings.resync.total_seconds(),

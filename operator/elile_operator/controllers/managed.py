@@ -33,12 +33,16 @@ EVERYWHERE = ""
 
 
 class SecretWatcher:
-    """Lists and watches the Secrets with our label in one namespace, or in all of them."""
+    """Lists and watches the Secrets with our label in one namespace, or in all of them.
 
-    def __init__(self, kube: KubeClient, namespace: str, *, selector: str) -> None:
+    A stream takes `longest` seconds at the most: only between two of them is it time for a new list.
+    """
+
+    def __init__(self, kube: KubeClient, namespace: str, *, selector: str, longest: float = STREAM_SECONDS) -> None:
         self._kube = kube
         self._namespace = namespace or None
         self._selector = selector
+        self._seconds = int(min(STREAM_SECONDS, longest))
 
     async def list_page(self, token: str) -> Page:
         """Return one page."""
@@ -60,7 +64,7 @@ class SecretWatcher:
                 namespace=self._namespace,
                 version=version,
                 label_selector=self._selector,
-                seconds=STREAM_SECONDS,
+                seconds=self._seconds,
             ):
                 yield event
         except KubeForbiddenError:
@@ -118,7 +122,10 @@ class ManagedSecrets:
         if name in self._managed:
             return
         store: ObjectStore[ObjectKey, LiveSecret] = ObjectStore(
-            kind="Secret", key_of=object_key, project=lambda body: read_secret(body, self._key)
+            kind="Secret",
+            key_of=object_key,
+            project=lambda body: read_secret(body, self._key),
+            indexes={"owner": lambda live: live.owner_uids},
         )
         store.subscribe(self._changed)
         reflector = Reflector(
@@ -153,6 +160,12 @@ class ManagedSecrets:
         """Return a Secret with our label as it was last seen, None when there is none."""
         managed = self._managed.get(self._name(key.namespace))
         return managed.store.get(key) if managed else None
+
+    def owned(self, namespace: str, uid: str) -> list[LiveSecret]:
+        """Return the Secrets that have an owner with this uid: more than one after the wanted name changed."""
+        managed = self._managed.get(self._name(namespace))
+        found = [managed.store.get(key) for key in managed.store.by("owner", uid)] if managed else []
+        return [live for live in found if live is not None]
 
     def observe(self, body: Body) -> None:
         """Take a Secret as the answer to a write."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from elile_operator.api.elilesecret import DeletionPolicy, ElileSecret, SourceStatus
+from elile_operator.api.elilesecret import ElileSecret, SourceStatus
 from elile_operator.api.meta import FieldManager
 from elile_operator.api.reasons import Reason
 from elile_operator.api.vaultserver import VaultServer
@@ -18,7 +18,7 @@ from elile_operator.decide.conditions import find
 from elile_operator.decide.fingerprint import FingerprintKey
 from elile_operator.decide.live import LiveSecret, read_secret
 from elile_operator.decide.manifest import check_metadata, frame, manifest
-from elile_operator.decide.ownership import check_ownership, is_ours
+from elile_operator.decide.ownership import check_ownership
 from elile_operator.decide.pods import poke_targets, summarize
 from elile_operator.decide.render import Rendered, render
 from elile_operator.decide.secret import (
@@ -266,14 +266,14 @@ class SecretController:
         )
 
     async def _remove_previous(self, secret: ElileSecret) -> None:
-        """Delete the Secret of a former spec.delivery.secret.name, once the new one is there."""
-        previous = secret.status.secret_name
-        if previous in (None, secret.secret_name) or secret.spec.deletion_policy is not DeletionPolicy.DELETE:
-            return
-        left = self._world.live.get(ObjectKey(secret.metadata.namespace or "", previous or ""))
-        if left is not None and is_ours(secret, left):
-            await self._writer.delete(left)
-            self._observer.secret_written(operation="deleted")
+        """Delete the Secrets of former names, once the new one is there; those that are to be kept have no owner.
+
+        By owner and not by the name in the status: a pass that died after its write left no word of it there.
+        """
+        for live in self._world.live.owned(secret.metadata.namespace or "", secret.metadata.uid):
+            if live.name != secret.secret_name and not live.deleting:
+                await self._writer.delete(live)
+                self._observer.secret_written(operation="deleted")
 
     def _stopped(
         self,

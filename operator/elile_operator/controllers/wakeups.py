@@ -86,8 +86,13 @@ class Wakeups:
     def _live(self, change: Change[ObjectKey, LiveSecret]) -> None:
         if self._world.writing:
             return
-        for key in self._world.secrets.by("target", (change.key.namespace, change.key.name)):
-            self._secrets.add(key, priority=Priority.URGENT)
+        namespace = change.key.namespace
+        # By the name it has, and by the owner it names: one that is left over from a former name is nobody's target.
+        named = {entry.value.owner for entry in (change.old, change.new) if entry is not None and entry.value.owner}
+        owners = {ObjectKey(namespace, name) for name in named}
+        for key in self._world.secrets.by("target", (namespace, change.key.name)) | owners:
+            if key in self._world.secrets:
+                self._secrets.add(key, priority=Priority.URGENT)
 
     def _turned(self, namespace: str) -> None:
         """The Secrets of a namespace (empty: of all) became known, or may not be known any more."""

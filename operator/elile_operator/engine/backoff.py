@@ -1,5 +1,6 @@
 """How long to wait after failing again: exponential, capped, with full jitter."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,15 @@ def asked_wait(error: BaseException) -> float:
     return min(float(asked), LONGEST_ASKED) if asked else 0.0
 
 
+def longest_wait(error: BaseException) -> float:
+    """Seconds after which the same call is worth another try, which its error knows as `retry_within`; else for ever.
+
+    An outage is not the object's fault: after hours of it, nobody should wait minutes for its end to be noticed.
+    """
+    known = getattr(error, "retry_within", None)
+    return float(known) if known is not None else math.inf
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """Seconds: uniform in [0, min(cap, base · 2^(failures-1))]. Full jitter, so that what failed together parts."""
@@ -19,7 +29,7 @@ class Backoff:
     base: float = 1.0
     cap: float = 300.0
 
-    def delay(self, failures: int, rand: Callable[[], float]) -> float:
-        """Seconds to wait after `failures` ≥ 1 in a row; `rand` answers in [0, 1)."""
+    def delay(self, failures: int, rand: Callable[[], float], at_most: float = math.inf) -> float:
+        """Seconds to wait after `failures` ≥ 1 in a row; `rand` answers in [0, 1). `at_most` may lower the cap."""
         # The exponent is bounded too: 2.0**1024 is an OverflowError, after days of failing.
-        return rand() * min(self.cap, self.base * 2.0 ** min(failures - 1, 64))
+        return rand() * min(self.cap, at_most, self.base * 2.0 ** min(failures - 1, 64))

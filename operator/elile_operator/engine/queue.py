@@ -16,6 +16,7 @@ A key may be scheduled and at the same time ready or running; it has at most one
 """
 
 import asyncio
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
@@ -163,8 +164,8 @@ class WorkQueue(Generic[K]):
         if run.again is not None and not self._closed:
             self._push(key, *run.again)
 
-    def backoff(self, key: K, *, at_least: float = 0.0) -> float | None:
-        """Count a failure of the running `key` and schedule its retry, `at_least` that late; call `done` next.
+    def backoff(self, key: K, *, at_least: float = 0.0, at_most: float = math.inf) -> float | None:
+        """Count a failure of the running `key` and schedule its retry within these seconds; call `done` next.
 
         Answers the delay in seconds, None if the key was dropped meanwhile. Raises KeyError if it is not running.
         """
@@ -172,7 +173,7 @@ class WorkQueue(Generic[K]):
         if run.dropped:
             return None
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = max(at_least, self._backoff.delay(failures, self._rand))
+        delay = max(at_least, self._backoff.delay(failures, self._rand, at_most))
         run.planned = None
         self._ask(key, Due(self._clock.monotonic() + delay, Priority.ROUTINE, retry=True))
         return delay

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Generic, TypeVar
 
-from elile_operator.engine.backoff import asked_wait
+from elile_operator.engine.backoff import asked_wait, longest_wait
 from elile_operator.engine.cancellation import being_cancelled
 from elile_operator.engine.clock import Clock, deadline
 from elile_operator.engine.observer import Observer
@@ -147,7 +147,7 @@ class Runner(Generic[K]):
     def _failed(self, key: K, error: BaseException) -> None:
         """The one place where exceptions become backoff. Their text stops here: it may quote a secret."""
         # First: whatever becomes of the log line, the key has its retry.
-        delay = self._queue.backoff(key, at_least=asked_wait(error))
+        delay = self._queue.backoff(key, at_least=asked_wait(error), at_most=longest_wait(error))
         again = "it was dropped" if delay is None else f"next try in {delay:.1f} s"
         fields = {
             **self._fields_of(key),

@@ -61,6 +61,8 @@ class KubeThrottledError(KubeError):
 class KubeUnavailableError(KubeError):
     """No answer, a server error, or a token that is not taken (any more): the same call may succeed later."""
 
+    retry_within = 30.0  # seconds; the longest that the end of an outage goes unnoticed
+
 
 _BY_STATUS: dict[int, type[KubeError]] = {
     400: KubeInvalidError,

@@ -70,8 +70,9 @@ class _Known(Generic[R]):
 class SharedReads(Generic[R]):
     """Entries by identity and path, and who reads them. It is also the reconciler of the polls: the keys are entries.
 
-    `on_change` is called for each reader of an entry whose versions, or whose error, changed. `usable` tells whether a
-    server is worth asking: while it is not, nothing is polled, and `look_again` makes up for it.
+    `on_change` is called for each reader of an entry whose versions, or whose error, changed, whoever found that out: a
+    poll, or one reader that looked or read for itself. `usable` tells whether a server is worth asking: while it is not,
+    nothing is polled, and `look_again` makes up for it.
     """
 
     def __init__(
@@ -181,12 +182,11 @@ class SharedReads(Generic[R]):
         known.values = {v: held for v, held in known.values.items() if now - held[1] <= HOLD_VALUES}
         if not self._usable(key.identity.server):
             return Result.after(timedelta(seconds=known.interval))
-        before = known.error
+        # A reader that looked for itself since has done it for this poll: after an outage, all of them do.
+        if known.error is None and known.looked is not None and now - known.looked < known.interval / 2:
+            return Result.after(timedelta(seconds=known.looked + self._delay(known) - now))
         # A poll is for all readers; the audit log is told of one of them, so that it can be found at all.
-        cause = str(next(iter(known.readers), ""))
-        if await self._look(key, cause) or _said(before) != _said(known.error):
-            for reader in list(known.readers):
-                self._on_change(reader)
+        await self._look(key, str(next(iter(known.readers), "")))
         return Result.after(timedelta(seconds=self._delay(known)))
 
     async def stop(self) -> None:
@@ -205,14 +205,15 @@ class SharedReads(Generic[R]):
             del self._known[entry]
             self._polls.drop(entry)
 
-    async def _look(self, entry: Entry, on_behalf_of: str) -> bool:
-        """Ask for the versions; tell whether anything that was known is different now."""
-        return await self._flights.share((entry, "metadata"), lambda: self._ask(entry, on_behalf_of))
+    async def _look(self, entry: Entry, on_behalf_of: str) -> None:
+        """Ask for the versions, and tell all readers if anything that was known is different now."""
+        await self._flights.share((entry, "metadata"), lambda: self._ask(entry, on_behalf_of))
 
-    async def _ask(self, entry: Entry, on_behalf_of: str) -> bool:
+    async def _ask(self, entry: Entry, on_behalf_of: str) -> None:
         known = self._known.get(entry)
         if known is None:
-            return False
+            return
+        before, changed = _said(known.error), False
         self._observer.shared_read(hit=False)
         try:
             found = await self._logins.call(
@@ -225,8 +226,10 @@ class SharedReads(Generic[R]):
             )
         except _READ_ERRORS as e:
             self._failed(entry, known, e)
-            return False
-        return self._learn(known, found)
+        else:
+            changed = self._learn(known, found)
+        if changed or _said(known.error) != before:
+            self._tell(known)
 
     async def _fetch(self, entry: Entry, version: int | None, on_behalf_of: str) -> KVValue:
         try:
@@ -247,9 +250,16 @@ class SharedReads(Generic[R]):
             known.values[value.version] = (value, now)
             known.facts[value.version] = True
             if version is None:
+                changed = known.current not in (None, value.version)
                 known.current = value.version
                 self._answered(known)
+                if changed:
+                    self._tell(known)
         return value
+
+    def _tell(self, known: "_Known[R]") -> None:
+        for reader in list(known.readers):
+            self._on_change(reader)
 
     def _learn(self, known: "_Known[R]", found: KVMetadata) -> bool:
         facts = {v: found.versions[v].readable for v in {found.current, *known.pinned} if v in found.versions}
