@@ -90,7 +90,7 @@ class _DeadlineReader(io.RawIOBase):
     def __init__(self, connection: socket.socket, raw: io.RawIOBase) -> None:
         self._connection = connection
         self._raw = raw
-        self._deadline = time.monotonic() + (connection.gettimeout() or float("inf"))
+        self._deadline = time.monotonic() + (connection.gettimeout() or 0.0)
 
     def readable(self) -> bool:
         return True
@@ -99,8 +99,7 @@ class _DeadlineReader(io.RawIOBase):
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the answer took too long")
-        if left != float("inf"):
-            self._connection.settimeout(left)
+        self._connection.settimeout(left)
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -117,8 +116,11 @@ class _DeadlineResponse(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        if self.headers.defects or self.headers.get_payload():
-            raise http.client.HTTPException("odd headers")  # urllib3 would log them, as the server sent them
+        # urllib3 would log headers it cannot read, as the server sent them, and leave the socket open over odd lengths.
+        lengths = set(self.headers.get_all("Content-Length", ()))
+        odd_length = len(lengths) > 1 or (lengths and self.length is None and not self.chunked)
+        if odd_length or self.headers.defects or self.headers.get_payload():
+            raise http.client.HTTPException("odd headers")
 
 
 class _HTTPConnection(urllib3.connection.HTTPConnection):

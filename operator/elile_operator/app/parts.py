@@ -77,35 +77,11 @@ class Parts:
         self._servers = Servers(clock=clock, observer=metrics)
         self._logins, self._reads = self._sources(account)
         self._poker, pokes = self._delivery()
-        events = EventWriter(
+        self._events = EventWriter(
             kube, instance=socket.gethostname()[:128], now=clock.now, unique=lambda: secrets.token_hex(8)
         )
-        server_controller = ServerController(
-            world=self._world,
-            servers=self._servers,
-            kube=kube,
-            events=events,
-            clock=clock,
-            observer=metrics,
-            on_usable=self._server_usable,
-            on_trouble=self._wakeups.server_lost,
-        )
-        secret_controller = SecretController(
-            world=self._world,
-            servers=self._servers,
-            reads=self._reads,
-            kube=kube,
-            writer=SecretWriter(kube),
-            poker=self._poker,
-            events=events,
-            key=key,
-            account=account,
-            clock=clock,
-            observer=metrics,
-            on_server_trouble=self._wakeups.server_suspected,
-        )
-        self._runner("VaultServer", server_queue, server_controller, workers=4)
-        self._runner("ElileSecret", secret_queue, secret_controller, workers=settings.workers)
+        self._runner("VaultServer", server_queue, self._server_controller(), workers=4)
+        self._runner("ElileSecret", secret_queue, self._secret_controller(key, account), workers=settings.workers)
         self._runner("poke", pokes, self._poker, workers=4)
         world = self._world
         self.watches = [
@@ -177,6 +153,34 @@ class Parts:
         poker = Poker(self._kube, queue=pokes, clock=self._clock, observer=self._metrics)
         poker.on_settled(self._wakeups.settled)
         return poker, pokes
+
+    def _server_controller(self) -> ServerController:
+        return ServerController(
+            world=self._world,
+            servers=self._servers,
+            kube=self._kube,
+            events=self._events,
+            clock=self._clock,
+            observer=self._metrics,
+            on_usable=self._server_usable,
+            on_trouble=self._wakeups.server_lost,
+        )
+
+    def _secret_controller(self, key: FingerprintKey, account: str) -> SecretController:
+        return SecretController(
+            world=self._world,
+            servers=self._servers,
+            reads=self._reads,
+            kube=self._kube,
+            writer=SecretWriter(self._kube),
+            poker=self._poker,
+            events=self._events,
+            key=key,
+            account=account,
+            clock=self._clock,
+            observer=self._metrics,
+            on_server_trouble=self._wakeups.server_suspected,
+        )
 
     def _server_usable(self, server: str) -> None:
         self._reads.look_again(server)

@@ -27,8 +27,10 @@ __all__ = ["ServerController", "ServerObserver"]
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = timedelta(seconds=30)
-# A call without a token, answered from memory: cheap enough to notice the end of an outage within a second.
-LOOK_AGAIN = timedelta(seconds=1)
+# A call without a token, answered from memory or not at all: cheap enough to notice the end of an outage at once.
+LOOK_AGAIN = timedelta(seconds=0.25)
+# A server that throttles is helped by being left alone.
+LET_ALONE = timedelta(seconds=5)
 
 
 class ServerObserver(Protocol):
@@ -86,7 +88,7 @@ class ServerController:
         elif answer.violation is not None and turned:
             self._on_trouble(key.name)
         await self._write(server, answer)
-        return Result.after(LOOK_EVERY if answer.violation is None else LOOK_AGAIN)
+        return Result.after(_next_look(answer.violation))
 
     async def _ask(self, server: VaultServer) -> Answer:
         if refused := check_address(server):
@@ -122,3 +124,9 @@ class ServerController:
             note=after.message,
             warning=answer.violation is not None,
         )
+
+
+def _next_look(violation: Violation | None) -> timedelta:
+    if violation is None:
+        return LOOK_EVERY
+    return LET_ALONE if violation.reason is Reason.VAULT_THROTTLED else LOOK_AGAIN

@@ -71,8 +71,8 @@ class SharedReads(Generic[R]):
     """Entries by identity and path, and who reads them. It is also the reconciler of the polls: the keys are entries.
 
     `on_change` is called for each reader of an entry whose versions, or whose error, changed, whoever found that out: a
-    poll, or one reader that looked or read for itself. `usable` tells whether a server is worth asking: while it is not,
-    nothing is polled, and `look_again` makes up for it.
+    poll, or one reader that looked or read for itself. `usable` tells whether a server is worth asking: while it is
+    not, nothing is polled, and `look_again` makes up for it.
     """
 
     def __init__(

@@ -1,11 +1,12 @@
 """Backoff grows, is capped, and jitters over all of its range."""
 
+import math
 import random
 
 import pytest
 
 from elile_operator.engine import Backoff
-from elile_operator.engine.backoff import asked_wait
+from elile_operator.engine.backoff import asked_wait, longest_wait
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,13 @@ class AskedError(Exception):
 )
 def test_a_server_may_ask_to_wait(error: Exception, seconds: float) -> None:
     assert asked_wait(error) == seconds
+
+
+def test_an_outage_lowers_the_cap() -> None:
+    class AwayError(Exception):
+        retry_within = 30.0
+
+    assert longest_wait(AwayError()) == 30.0
+    assert longest_wait(ValueError()) == math.inf
+    delays = [Backoff().delay(n, lambda: 1.0, 30.0) for n in (1, 5, 6, 100)]
+    assert delays == [1.0, 16.0, 30.0, 30.0]

@@ -310,3 +310,4 @@ async def test_stop_also_ends_a_list_that_hangs(
 
 async def test_stop_before_start_is_harmless(resync: Resync[ObjectKey, Body]) -> None:
     await resync.stop()
+    assert not resync.alive()

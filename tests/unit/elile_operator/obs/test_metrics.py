@@ -103,8 +103,9 @@ def test_build_info_and_process(metrics: Metrics) -> None:
 
 
 def test_two_registries_do_not_meet() -> None:
-    Metrics(version="1")
-    Metrics(version="2")
+    first, second = Metrics(version="1"), Metrics(version="2")
+    assert value(first, "elile_build_info", version="2", revision="") is None
+    assert value(second, "elile_build_info", version="2", revision="") == 1
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ async def test_an_address_that_is_taken_is_an_error_at_start(health: Health, ser
 
 async def test_stop_without_start(server: ProbeServer) -> None:
     await server.stop()
+    assert "elile-probes" not in {thread.name for thread in threading.enumerate()}
 
 
 async def test_a_metric_that_cannot_be_rendered_is_an_error_for_the_scraper_alone(
