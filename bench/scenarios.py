@@ -122,7 +122,7 @@ def outage(world: World, *, objects: int, changed: int, sealed: float, identitie
             bao.put(f"{tenant.namespace}/s-{i}", {"value": "old"})
     world.apply_many([elilesecret(tenant, f"s-{i}") for tenant in tenants for i in range(mine)])
     names = [tenant.namespace for tenant in tenants]
-    with world.operator():
+    with world.operator() as operator:
         until("all are synced", lambda: world.synced(names) == objects)
         time.sleep(10)
         during, asked = Writes.since(world.lab), Tail.of(world.lab.bao_audit_log)
@@ -133,12 +133,13 @@ def outage(world: World, *, objects: int, changed: int, sealed: float, identitie
         time.sleep(sealed)
         found, statuses, events = during.secrets(*names), during.statuses(*names), during.events(*names)
         before, after = sum(found.values()), Writes.since(world.lab)
-        began = time.time()
+        began, cpu = time.time(), cpu_seconds(operator.pid)
         world.lab.unseal()
         active = time.time()
         until("the changed are delivered", lambda: sum(after.secrets(*names).values()) >= changed - before)
         last = max(after.times("secrets", *names))
         time.sleep(5)
+        cpu = cpu_seconds(operator.pid) - cpu
         what = f"{objects} objects on {objects} paths, {changed} changed, sealed for {sealed:.0f} s"
         yield figure(
             f"recovery, {what}",
@@ -150,6 +151,7 @@ def outage(world: World, *, objects: int, changed: int, sealed: float, identitie
             f"{sum(statuses.values()) / objects:.2f} and {events / objects:.2f}",
             "audit log",
         )
+        yield figure("  CPU of the operator, unseal to 5 s after the last", f"{cpu:.1f} s", "/proc")
         yield figure("  Secrets written before, after the unseal", f"{before}, {count(after, names)}", "audit log")
         yield figure("  Vault requests from the change on", sum(bao_calls(asked).values()), "audit log")
     for tenant in tenants:

@@ -21,8 +21,13 @@ from tests.chaos.support.parts import Fault, Part, Parts
 
 # Five times what the slowest way back takes: a Lease runs out in 15 s, and the next leader reads everything.
 CALM_WITHIN = 100.0
-# An operator that is killed is back when its Lease is over. Meanwhile others are hit, or 200 kills would take an hour.
+# An operator that is killed is back when its Lease is over: those are fewer, and meanwhile others are hit, or 200 kills
+# would take an hour.
 MEANWHILE = 4
+KILLED = (
+    *(Part.API_SERVER, Part.OPENBAO, Part.ETCD, Part.OPERATOR),
+    *(Part.API_SERVER, Part.OPENBAO, Part.ETCD, Part.API_SERVER),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ def plan(seed: int, counts: Counts) -> Iterator[list[Hit]]:
     """Yield the rounds; every part has its share of every fault."""
     rand = random.Random(seed)  # noqa: S311
     hits = [
-        *_shares(rand, Fault.KILL, counts.kills),
+        *(Hit(KILLED[i % len(KILLED)], Fault.KILL) for i in range(counts.kills)),
         *_shares(rand, Fault.FREEZE, counts.freezes, counts.longest_freeze),
         *_shares(rand, Fault.RESTART, counts.restarts),
     ]
@@ -73,8 +78,7 @@ def plan(seed: int, counts: Counts) -> Iterator[list[Hit]]:
 def _shares(rand: random.Random, fault: Fault, count: int, longest: float = 0.0) -> Iterator[Hit]:
     parts = list(Part)
     for i in range(count):
-        seconds = rand.uniform(min(5.0, longest), longest) if longest else 0.0
-        yield Hit(parts[i % len(parts)], fault, seconds=seconds)
+        yield Hit(parts[i % len(parts)], fault, seconds=rand.uniform(min(5.0, longest), longest))
 
 
 def _later(rand: random.Random, hit: Hit, within: float) -> Hit:
@@ -132,6 +136,9 @@ class Storm:
                         self._say(f"the time is over after {self.report.rounds} rounds")
                         break
                     self._round(number, hits, load)
+                    if self.report.violations:
+                        self._say("what is wrong now would be wrong in all later rounds: the storm ends")
+                        break
             # The last versions are on their way here yet.
             time.sleep(1)
         self.report.violations += [f"history lost {gap}" for gap in history.lost]
@@ -191,6 +198,8 @@ class Storm:
                 return took
             if took > CALM_WITHIN:
                 self.report.violations += [f"{when}: {what}" for what in found]
+                for what in found:
+                    self._say(f"  wrong: {what}")
                 return took
             time.sleep(0.05)
 

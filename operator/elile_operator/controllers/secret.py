@@ -268,9 +268,17 @@ class SecretController:
     async def _remove_previous(self, secret: ElileSecret) -> None:
         """Delete the Secrets of former names, once the new one is there; those that are to be kept have no owner.
 
-        By owner and not by the name in the status: a pass that died after its write left no word of it there.
+        By owner and not by the name in the status: a pass that died after its write left no word of it there. That name
+        is looked at too, since a Secret whose label somebody removed is not followed any more.
         """
-        for live in self._world.live.owned(secret.metadata.namespace or "", secret.metadata.uid):
+        namespace, previous = secret.metadata.namespace or "", secret.status.secret_name
+        former = self._world.live.owned(namespace, secret.metadata.uid)
+        if previous not in (None, secret.secret_name, *(live.name for live in former)):
+            found = await self._writer.read(namespace, previous or "")
+            unfollowed = read_secret(found, self._key) if found else None
+            if unfollowed is not None and secret.metadata.uid in unfollowed.owner_uids:
+                former = [*former, unfollowed]
+        for live in former:
             if live.name != secret.secret_name and not live.deleting:
                 await self._writer.delete(live)
                 self._observer.secret_written(operation="deleted")

@@ -33,11 +33,12 @@ def set_condition(
     """Return the condition as it is from now on.
 
     `lastTransitionTime` moves only when the status changes; `observedGeneration` is always set. `Mark.KEEP` returns
-    what the last answer about this generation said, untouched, and Unknown before the first one.
+    what the last answer about this generation said, untouched, and Unknown before the first one: that is no answer,
+    so it tells why there is none now.
     """
     old = find(previous, type_)
     if mark is Mark.KEEP:
-        if old is not None and old.observed_generation == generation:
+        if old is not None and old.status is not ConditionStatus.UNKNOWN and old.observed_generation == generation:
             return old
         mark = Mark.UNKNOWN
     status = ConditionStatus(mark.value)

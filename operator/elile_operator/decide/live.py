@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,7 +63,7 @@ def read_secret(body: Mapping[str, Any], key: FingerprintKey) -> LiveSecret:
         keys=frozenset(data),
         content=key.stamp(data),
         stamp=Stamp.parse(annotations.get(FINGERPRINT_ANNOTATION)),
-        revision=int(revision) if revision.isdecimal() else 0,
+        revision=int(revision) if re.fullmatch("[0-9]{1,18}", revision) else 0,  # people can write there, too
         labels=labels,
         annotations=annotations,
         owner_uids=frozenset(o["uid"] for o in owners),

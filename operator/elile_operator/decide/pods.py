@@ -87,7 +87,7 @@ def _env_secrets(container: Mapping[str, Any]) -> Iterable[str]:
 
 
 def poke_targets(pods: Iterable[PodView], secret_name: str) -> tuple[PodView, ...]:
-    """Return the pods on a node that mount the Secret as a volume, node by node, so that kubelets are asked evenly."""
+    """Return the pods on a node that mount the Secret as a volume, by name: kubelets are then asked in turns."""
     chosen = [p for p in pods if p.node and secret_name in p.volumes]
     return tuple(sorted(chosen, key=lambda p: (p.name, p.node)))
 
@@ -103,7 +103,7 @@ def summarize(pods: Iterable[PodView], secret_name: str, *, changed: datetime | 
     before = [p for p in users if changed is not None and p.created <= changed]
     fixed = [p.name for p in before if secret_name in p.fixed]
     assumed = [p.name for p in before if secret_name not in p.fixed and poked]
-    stale = [p.name for p in before if p.name not in set(assumed)]
+    stale = [p.name for p in before if secret_name in p.fixed or not poked]
     current = len(users) - len(before)
     return ConsumersStatus(
         summary=f"{current}+{len(assumed)}?/{len(users)}" if assumed else f"{current}/{len(users)}",

@@ -11,7 +11,7 @@ from typing import Any
 from elile.secrets.redact import Redacted, SecretBytes
 from elile_operator.api.elilesecret import Decode, KeyMapping, Source
 from elile_operator.api.reasons import Reason
-from elile_operator.api.syntax import is_secret_key
+from elile_operator.api.syntax import MAX_SECRET_KEY, is_secret_key
 from elile_operator.decide.violation import Violation
 
 __all__ = ["MAX_DATA_BYTES", "Rendered", "SourceContent", "render"]
@@ -81,7 +81,7 @@ def _deliver(given: SourceContent) -> list[tuple[str, SecretBytes]]:
         if not is_secret_key(key):
             raise _Undeliverable(
                 Reason.SHAPE_INVALID,
-                f"spec.sources[{source.name}]: {key!r} is no key of a Secret; give it another name with "
+                f"spec.sources[{source.name}]: {_quoted(key)} is no key of a Secret; give it another name with "
                 f"spec.sources[{source.name}].keys",
             )
         value = _find(entry, mapping, source)
@@ -115,21 +115,36 @@ def _find(entry: Mapping[str, Any], mapping: KeyMapping, source: Source) -> Any:
 def _names(entry: Mapping[str, Any], most: int = 10) -> str:
     names = sorted(entry)
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(repr(n) for n in names[:most]) or "no keys") + more
+    return (", ".join(_quoted(n) for n in names[:most]) or "no keys") + more
+
+
+def _quoted(name: str) -> str:
+    """A name for a message. In Vault it may be of any length; a condition's message may not."""
+    return repr(name if len(name) <= MAX_SECRET_KEY else name[: MAX_SECRET_KEY - 1] + "…")
 
 
 def _bytes(value: Any, mapping: KeyMapping, source: Source) -> SecretBytes:
-    which = f"spec.sources[{source.name}]: the value of {mapping.from_!r}"
+    which = f"spec.sources[{source.name}]: the value of {_quoted(mapping.from_)}"
     if value is None:
         raise _Undeliverable(Reason.SHAPE_INVALID, f"{which} is null, which no file can hold; write a string there")
-    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     if mapping.decode is not Decode.BASE64:
-        return SecretBytes(text.encode("utf-8", "surrogatepass"))
+        return SecretBytes(_text(value, which).encode("utf-8", "surrogatepass"))
     try:
-        return SecretBytes(base64.b64decode("".join(text.split()), validate=True))
+        if isinstance(value, str):  # true, or 1234, would be base64 by accident
+            return SecretBytes(base64.b64decode("".join(value.split()), validate=True))
     except (binascii.Error, ValueError):
         pass
     raise _Undeliverable(
         Reason.SHAPE_INVALID,
         f"{which} is not base64; write it so, or remove decode from spec.sources[{source.name}].keys",
     )
+
+
+def _text(value: Any, which: str) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    except RecursionError:
+        pass
+    raise _Undeliverable(Reason.SHAPE_INVALID, f"{which} is nested too deeply; write it less deep, or as a string")

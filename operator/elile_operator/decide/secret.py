@@ -71,8 +71,18 @@ def wants_refresh(secret: ElileSecret) -> bool:
 
 
 def as_observed(secret: ElileSecret, sources: tuple[SourceStatus, ...]) -> bool:
-    """Whether spec and versions are those that the status already speaks of."""
-    return secret.status.observed_generation == secret.metadata.generation and secret.status.sources == sources
+    """Whether spec and versions are those that were delivered last.
+
+    `observedGeneration` alone does not tell: it is also that of a pass that failed. SecretCurrent is known as soon as
+    a pass of this generation delivered, and is kept through failures.
+    """
+    current = find(secret.status.conditions, "SecretCurrent")
+    return (
+        current is not None
+        and current.status is not ConditionStatus.UNKNOWN
+        and current.observed_generation == secret.metadata.generation
+        and secret.status.sources == sources
+    )
 
 
 def needs_values(
@@ -85,7 +95,12 @@ def needs_values(
     """
     ready = condition(secret.status.conditions, "Ready") is ConditionStatus.TRUE
     return not (
-        ready and as_observed(secret, sources) and live and live.stamp == live.content and is_framed(wanted, live)
+        ready
+        and as_observed(secret, sources)
+        and live
+        and live.stamp == live.content
+        and live.revision == secret.status.revision
+        and is_framed(wanted, live)
     )
 
 
@@ -96,9 +111,10 @@ def plan_write(
 
     The revision counts distinct contents: a Secret that is repaired, or made again with the same content, keeps it.
     """
-    if live is not None and live.content == stamp:
-        return None if is_framed(wanted, live) else Write(live.revision or 1, content_changed=False)
     known = max(secret.status.revision or 0, live.revision if live else 0)
+    if live is not None and live.content == stamp:
+        marked = live.stamp is not None and live.revision == known > 0  # else somebody took our annotations away
+        return None if marked and is_framed(wanted, live) else Write(known or 1, content_changed=False)
     repaired = known > 0 and (as_observed(secret, sources) or (live is not None and live.stamp == stamp))
     return Write(known if repaired else known + 1, content_changed=True)
 
@@ -146,7 +162,10 @@ def _away(secret: ElileSecret, done: Delivered, now: datetime) -> ElileSecretSta
     )
     stale_at = done.freshness.stale_at
     stale = judged and stale_at is not None and now >= stale_at
-    if judged and not stale:
+    synced = find(previous.conditions, "Synced")
+    # Said once: what keeps it away may change on the way back, from no answer to sealed.
+    said = synced is not None and synced.reason == Reason.READ_STALE
+    if judged and (said or not stale):
         return previous
     violation = done.violation
     if stale and stale_at is not None:

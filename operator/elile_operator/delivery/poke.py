@@ -144,8 +144,9 @@ class Poker:
             self._observer.poke(outcome=outcome)
 
     def _forget(self, key: PokeKey) -> None:
-        self._debts.pop(key, None)
-        self._tell_if_settled(key)
+        debt = self._debts.pop(key, None)
+        if debt is not None and debt.number == 1:  # a second poke settles nothing
+            self._tell_if_settled(key)
 
     def _tell_if_settled(self, key: PokeKey) -> None:
         if not self.owes(key.namespace, key.name):

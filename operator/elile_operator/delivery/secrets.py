@@ -73,7 +73,7 @@ class SecretWriter:
         return found is None or found["metadata"]["uid"] != live.uid
 
     async def delete(self, live: LiveSecret) -> None:
-        """Delete exactly this Secret; one that is gone, or that somebody changed meanwhile, is left as it is."""
+        """Delete exactly this Secret, if it is there. Raises KubeConflictError when somebody changed it meanwhile."""
         preconditions = {"uid": live.uid, "resourceVersion": live.resource_version}
         try:
             await self._kube.delete(SECRETS, live.namespace, live.name, preconditions=preconditions)

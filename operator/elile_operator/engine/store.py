@@ -181,17 +181,18 @@ class ObjectStore(Generic[K, V]):
     def _observe(self, body: Body, *, deleted: bool = False, listing_since: int | None = None) -> Change[K, V] | None:
         if (key := self._key(body)) is None:
             return None
+        slot = self._slots.get(key)
         try:
             meta = read_meta(body)
+            # Before the projection, which is most of the work: of a list, nearly every body is known already.
+            if self._is_stale(meta, deleted, slot, self._tombstones.get(key), listing_since):
+                return None
             value = None if deleted else self._project(body)
             filed = self._indexes.compute(value) if value is not None else ()
         except Exception as error:  # a body nobody foresaw must not end the watch
             self._cannot_read(error)
             return None
         self._tick += 1
-        slot = self._slots.get(key)
-        if self._is_stale(meta, deleted, slot, self._tombstones.get(key), listing_since):
-            return None
         if value is None:
             # Also for an unknown key: a page that was cut before this event may still bring the object.
             if deleted or slot is not None or listing_since is None:

@@ -57,6 +57,7 @@ class KubeClient:
         self._observer = observer
         self._fence = fence
         self._credentials: Credentials | None = None
+        self._refused = False  # the credentials were not taken
         self._api: client.ApiClient | None = None
         self._lock = asyncio.Lock()
 
@@ -217,7 +218,10 @@ class KubeClient:
             raise KubeUnavailableError(call) from None
         if answer.status >= 400:
             raise self._refusal(call, answer, raw)
-        return _parsed(raw)
+        parsed = _parsed(raw)
+        if parsed is None:
+            raise KubeUnavailableError(call, status=answer.status, reason="Malformed")
+        return parsed
 
     async def _send(
         self, method: str, target: str, *, body: Any, content_type: str, timeout: aiohttp.ClientTimeout
@@ -241,15 +245,16 @@ class KubeClient:
     def _refusal(self, call: str, answer: Any, raw: bytes) -> KubeError:
         if answer.status == 401:
             # A rotated token: the next call reads the file again instead of waiting for the expiry.
-            self._credentials = None
+            self._refused = True
         after = answer.headers.get("Retry-After", "")
         seconds = float(after) if after.isdigit() else None
-        return from_status(call, answer.status, str(_parsed(raw).get("reason", "")), seconds)
+        return from_status(call, answer.status, str((_parsed(raw) or {}).get("reason", "")), seconds)
 
     async def _connection(self) -> tuple[client.ApiClient, Credentials]:
         async with self._lock:
             known = self._credentials
-            if self._api is not None and known is not None and known.expires > dt.datetime.now(dt.UTC):
+            good = known is not None and known.expires > dt.datetime.now(dt.UTC) and not self._refused
+            if self._api is not None and known is not None and good:
                 return self._api, known
             try:
                 fresh = await self._source.load()
@@ -261,9 +266,17 @@ class KubeClient:
                 if self._api is not None:
                     with suppress(aiohttp.ClientError):
                         await self._api.close()
-                self._api = client.ApiClient(self._configuration(fresh))
-            self._credentials = fresh
+                self._api = self._open(fresh)
+            self._credentials, self._refused = fresh, False
             return self._api, fresh
+
+    def _open(self, credentials: Credentials) -> client.ApiClient:
+        try:
+            return client.ApiClient(self._configuration(credentials))
+        except OSError as e:  # of ssl, which reads the files
+            names = (credentials.ca_file, credentials.certificate_file, credentials.key_file)
+            files = ", ".join(name for name in names if name)
+            raise CredentialsError(f"the certificates in {files} cannot be used ({type(e).__name__})") from None
 
     def _configuration(self, credentials: Credentials) -> client.Configuration:
         found = client.Configuration(host=credentials.server)
@@ -276,13 +289,13 @@ class KubeClient:
         return found
 
 
-def _parsed(raw: bytes) -> Json:
-    """Return the object in a body; an empty one for anything else, such as a proxy's page."""
+def _parsed(raw: bytes) -> Json | None:
+    """Return the object in a body; None for anything else, such as a proxy's page."""
     try:
-        parsed = json.loads(raw) if raw else {}
+        parsed = json.loads(raw)
     except ValueError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
+        return None
+    return parsed if isinstance(parsed, dict) else None
 
 
 def _transport(credentials: Credentials) -> tuple[str | None, ...]:

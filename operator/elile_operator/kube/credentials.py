@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 from kubernetes.aio import client, config
-from kubernetes.aio.config.config_exception import ConfigException
 
 from elile.secrets.redact import SecretStr
 
@@ -72,11 +71,10 @@ class KubeconfigCredentials:
             await config.load_kube_config(
                 str(self._path), context=self._context, client_configuration=found, persist_config=False
             )
-        except (ConfigException, OSError) as e:
-            raise CredentialsError(
-                f"kubeconfig {self._path} cannot be used ({type(e).__name__}); "
-                "name another file with --kubeconfig, or its context with --context"
-            ) from None
+        except Exception as e:  # a file of another shape ends in whatever the loader trips over
+            raise self._unusable(type(e).__name__) from None
+        if not found.host:
+            raise self._unusable("its cluster has no server")
         bearer = str(found.api_key.get("BearerToken") or "")
         return Credentials(
             server=str(found.host),
@@ -86,6 +84,12 @@ class KubeconfigCredentials:
             key_file=found.key_file,
             tls_server_name=found.tls_server_name,
             token=SecretStr(bearer.split(" ", 1)[-1]) if bearer else None,
+        )
+
+    def _unusable(self, why: str) -> CredentialsError:
+        return CredentialsError(
+            f"kubeconfig {self._path} cannot be used ({why}); "
+            "name another file with --kubeconfig, or its context with --context"
         )
 
 

@@ -15,8 +15,9 @@ __all__ = ["EventWriter", "Events"]
 
 log = logging.getLogger(__name__)
 
-# The API server's limit for a note.
+# The API server's limit for a note, in bytes: it counts with Go's len.
 MAX_NOTE = 1024
+CUT = "…"
 
 
 class Events(Protocol):
@@ -51,7 +52,7 @@ class EventWriter:
             "type": "Warning" if warning else "Normal",
             "reason": reason,
             "action": "Reconcile",
-            "note": note if len(note) <= MAX_NOTE else note[: MAX_NOTE - 1] + "…",
+            "note": _shortened(note),
             "reportingController": "elile.io/operator",
             "reportingInstance": self._instance,
             "regarding": {
@@ -67,3 +68,10 @@ class EventWriter:
         except KubeError as e:
             fields = {"kind": resource.kind, "namespace": namespace, "name": meta.name, "error": e.safe_text}
             log.warning("event lost", extra={"fields": {**fields, "reason": reason}})
+
+
+def _shortened(note: str) -> str:
+    encoded = note.encode()
+    if len(encoded) <= MAX_NOTE:
+        return note
+    return encoded[: MAX_NOTE - len(CUT.encode())].decode(errors="ignore") + CUT

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from elile.secrets.answers import KVMetadata, KVValue
-from elile.secrets.errors import SecretDeletedError, SecretsError, SecretVersionNotFoundError
+from elile.secrets.answers import KVMetadata, KVValue, KVVersionState
+from elile.secrets.errors import SecretDeletedError, SecretNotFoundError, SecretsError, SecretVersionNotFoundError
 from elile_operator.engine import Clock, Result, WorkQueue
 from elile_operator.kube.errors import KubeError
 from elile_operator.sources.flight import Flights
@@ -49,13 +50,14 @@ class _Known(Generic[R]):
     """What is known of one entry. Versions are compared one by one, since reads and polls tell of different ones."""
 
     readers: dict[R, tuple[float, frozenset[int]]] = field(default_factory=dict)  # interval, pinned versions
-    facts: dict[int, bool] = field(default_factory=dict)  # version → readable
+    facts: dict[int, KVVersionState] = field(default_factory=dict)  # of the versions that somebody wants and that exist
     current: int | None = None
     error: ReadError | None = None
     looked: float | None = None  # monotonic, of the last answer, good or bad
     compared: datetime | None = None  # of the last good answer
     failures: int = 0
-    values: dict[int, tuple[KVValue, float]] = field(default_factory=dict)
+    refused: bool = False  # since the last poll a value could not be read
+    values: dict[int, KVValue] = field(default_factory=dict)
     since: datetime | None = None  # when it was first asked for
 
     @property
@@ -111,7 +113,8 @@ class SharedReads(Generic[R]):
                 known = self._known[entry] = _Known(since=self._clock.now())
                 # The first look is the reader's own; the polls after it are spread over the interval.
                 self._polls.add_after(entry, seconds * (0.5 + 0.5 * self._rand()))
-            before, known.readers[reader] = known.interval, (seconds, pinned)
+            before = known.interval if known.readers else seconds
+            known.readers[reader] = (seconds, pinned)
             if known.interval < before:
                 self._polls.add_after(entry, known.interval * self._rand())
 
@@ -148,7 +151,7 @@ class SharedReads(Generic[R]):
     async def version(self, entry: Entry, pinned: int | None, *, max_age: float, on_behalf_of: str) -> int:
         """Return the version to deliver, asking the server when the last answer is older than `max_age` seconds.
 
-        Raises what the last answer was, if it was an error, and SecretDeletedError or SecretVersionNotFoundError.
+        Raises what the last answer was, if it was an error, and SecretDeletedError or SecretNotFoundError.
         """
         known = self._known[entry]
         fresh = known.looked is not None and self._clock.monotonic() - known.looked <= max_age
@@ -167,8 +170,8 @@ class SharedReads(Generic[R]):
         wanted = version if version is not None else known.current
         held = known.values.get(wanted) if wanted is not None else None
         self._observer.shared_read(hit=held is not None)
-        if held is not None and self._clock.monotonic() - held[1] <= HOLD_VALUES:
-            return held[0]
+        if held is not None:
+            return held
         return await self._flights.share(
             (entry, version if version is not None else "current"), lambda: self._fetch(entry, version, on_behalf_of)
         )
@@ -178,20 +181,24 @@ class SharedReads(Generic[R]):
         known = self._known.get(key)
         if known is None:
             return Result.absent()
-        now = self._clock.monotonic()
-        known.values = {v: held for v, held in known.values.items() if now - held[1] <= HOLD_VALUES}
         if not self._usable(key.identity.server):
             return Result.after(timedelta(seconds=known.interval))
+        now, fine = self._clock.monotonic(), known.error is None and not known.refused
         # A reader that looked for itself since has done it for this poll: after an outage, all of them do.
-        if known.error is None and known.looked is not None and now - known.looked < known.interval / 2:
+        if fine and known.looked is not None and now - known.looked < known.interval / 2:
             return Result.after(timedelta(seconds=known.looked + self._delay(known) - now))
         # A poll is for all readers; the audit log is told of one of them, so that it can be found at all.
         await self._look(key, str(next(iter(known.readers), "")))
+        if known.refused:
+            known.refused = False
+            self._tell(known)  # who wanted the value tries again
         return Result.after(timedelta(seconds=self._delay(known)))
 
     async def stop(self) -> None:
         """Cancel what is under way and drop all values."""
         await self._flights.stop()
+        for known in self._known.values():
+            known.values.clear()
         self._known.clear()
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -202,6 +209,7 @@ class SharedReads(Generic[R]):
             return
         known.readers.pop(reader, None)
         if not known.readers:
+            known.values.clear()
             del self._known[entry]
             self._polls.drop(entry)
 
@@ -241,16 +249,18 @@ class SharedReads(Generic[R]):
                 ),
                 on_behalf_of=on_behalf_of,
             )
-        except _READ_ERRORS as e:
+        except _READ_ERRORS:
             if (known := self._known.get(entry)) is not None:
-                self._failed(entry, known, e)
+                # Not an error of the entry: what is known of its versions holds, also for those who have the value.
+                known.refused, known.failures = True, known.failures + 1
+                self._polls.add_after(entry, self._delay(known))
             raise
         if (known := self._known.get(entry)) is not None:
-            now = self._clock.monotonic()
-            known.values[value.version] = (value, now)
-            known.facts[value.version] = True
+            known.values[value.version] = value
+            self._clock.call_at(self._clock.monotonic() + HOLD_VALUES, partial(_let_go, known.values, value.version))
+            known.facts[value.version] = KVVersionState(deleted=False, destroyed=False)
             if version is None:
-                changed = known.current not in (None, value.version)
+                changed = known.current not in (None, value.version) or known.error is not None
                 known.current = value.version
                 self._answered(known)
                 if changed:
@@ -262,7 +272,7 @@ class SharedReads(Generic[R]):
             self._on_change(reader)
 
     def _learn(self, known: "_Known[R]", found: KVMetadata) -> bool:
-        facts = {v: found.versions[v].readable for v in {found.current, *known.pinned} if v in found.versions}
+        facts = {v: found.versions[v] for v in {found.current, *known.pinned} if v in found.versions}
         told = {found.current, *known.pinned} & known.facts.keys()
         changed = any(known.facts[v] != facts.get(v) for v in told) or known.current not in (None, found.current)
         known.facts, known.current = facts, found.current
@@ -270,7 +280,9 @@ class SharedReads(Generic[R]):
         return changed
 
     def _answered(self, known: "_Known[R]") -> None:
-        known.error, known.failures = None, 0
+        known.error = None
+        if not known.refused:  # the versions can be read and a value cannot: the next try is to come later, not sooner
+            known.failures = 0
         known.looked, known.compared = self._clock.monotonic(), self._clock.now()
 
     def _failed(self, entry: Entry, known: "_Known[R]", error: ReadError) -> None:
@@ -286,6 +298,10 @@ class SharedReads(Generic[R]):
         return min(regular, RETRY_BASE * 2.0 ** min(known.failures - 1, 16) * (0.5 + 0.5 * self._rand()))
 
 
+def _let_go(values: dict[int, KVValue], version: int) -> None:
+    values.pop(version, None)
+
+
 def _said(error: ReadError | None) -> tuple[type, str] | None:
     return None if error is None else (type(error), str(error))
 
@@ -293,10 +309,14 @@ def _said(error: ReadError | None) -> tuple[type, str] | None:
 def _readable(entry: Entry, known: "_Known[R]", pinned: int | None) -> int:
     version = pinned if pinned is not None else known.current
     where = f"{entry.mount}/data/{entry.path}"
-    if version is None or version not in known.facts:
+    state = known.facts.get(version or 0)  # 0 is the current version of an entry that was never written
+    if version is None or state is None:
+        if pinned is None:
+            raise SecretNotFoundError("nothing is stored there", path=where)
         raise SecretVersionNotFoundError(f"version {version} does not exist", path=where)
-    if not known.facts[version]:
+    if not state.readable:
+        how = "destroyed" if state.destroyed else "deleted"
         raise SecretDeletedError(
-            f"version {version} is deleted or destroyed", path=where, version=version, deleted_at=None, destroyed=False
+            f"version {version} is {how}", path=where, version=version, deleted_at=None, destroyed=state.destroyed
         )
     return version

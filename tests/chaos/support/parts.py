@@ -51,16 +51,24 @@ class Replicas:
 
     def __enter__(self) -> "Replicas":
         arguments = ("--kubeconfig", str(self.cluster.kubeconfig), "--namespace", SYSTEM)
-        self._all = [Operator(self.folder / f"replica-{i}.log", *arguments) for i in range(2)]
-        for operator in self._all:
-            operator.wait_ready()
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._thread = threading.Thread(target=self._supervise, name="chaos-kubelet", daemon=True)
-        self._thread.start()
+        try:
+            for i in range(2):
+                self._all.append(Operator(self.folder / f"replica-{i}.log", *arguments))
+            eventually("an operator leads", self.has_leader, within=READY_WITHIN)
+            self._thread.start()
+        except BaseException:
+            self._stop_all()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join(10)
+        self._stop_all()
+
+    def _stop_all(self) -> None:
         for operator in self._all:
             if operator.process.poll() is None:
                 operator.process.send_signal(signal.SIGCONT)
@@ -73,7 +81,7 @@ class Replicas:
     def has_leader(self) -> bool:
         """Whether one replica works and the other one could."""
         roles = [self._role(o) for o in self._all]
-        return sorted(roles) == ["leader", "standby"]
+        return set(roles) == {"leader", "standby"}
 
     def kill(self) -> None:
         """Kill the one that works."""
@@ -117,12 +125,13 @@ class Replicas:
         if operator.pid in self._ours:
             self.exits["told to"] += 1
             return
-        said = operator.lines()[-1]
-        if code == 1 and said["level"].lower() == "critical" and "Lease" in said["message"]:
+        # As text: a process that crashes ends its log with a traceback, whatever the format of the log is.
+        said = operator.log.read_text().splitlines()[-1]
+        if code == 1 and "Lease" in said and "this process ends" in said:
             self.exits["Lease lost"] += 1
             return
         self.exits["unexplained"] += 1
-        self.unexplained.append(f"operator {operator.pid} ended with {code}: {said['message']}")
+        self.unexplained.append(f"operator {operator.pid} ended with {code}: {said} ({operator.log})")
 
 
 @dataclass(frozen=True)
@@ -174,9 +183,15 @@ class Parts:
 
 
 @contextmanager
-def parts(cluster: Cluster, folder: Path) -> Iterator[Parts]:
-    """Run two replicas for the time of a storm; everything is thawed and started again afterwards."""
+def parts(cluster: Cluster) -> Iterator[Parts]:
+    """Run two replicas for the time of a storm; everything is thawed and started again afterwards.
+
+    Their logs are kept beside those of the lab: what a storm breaks is understood from them.
+    """
     assert cluster.lab is not None
+    folder = cluster.lab.layout.logs / "replicas"
+    for old in folder.glob("*.log"):
+        old.unlink()
     try:
         with Replicas(cluster, folder) as replicas:
             yield Parts(cluster.lab, replicas)

@@ -23,15 +23,17 @@ class Tenant:
 
     def want(self, name: str, *sources: dict[str, Any], **spec: Any) -> None:
         """Apply an ElileSecret; without sources it reads the entry of its own name."""
+        self.cluster.apply(self.manifest(name, *sources, **spec))
+
+    def manifest(self, name: str, *sources: dict[str, Any], **spec: Any) -> dict[str, Any]:
+        """Return an ElileSecret; without sources it reads the entry of its own name."""
         given = sources or ({"name": "main", "kv": {"path": f"{self.namespace}/{name}"}},)
-        self.cluster.apply(
-            {
-                "apiVersion": "elile.io/v1alpha1",
-                "kind": "ElileSecret",
-                "metadata": {"name": name, "namespace": self.namespace},
-                "spec": {"sources": list(given), **spec},
-            }
-        )
+        return {
+            "apiVersion": "elile.io/v1alpha1",
+            "kind": "ElileSecret",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {"sources": list(given), **spec},
+        }
 
     def elile(self, name: str) -> dict[str, Any]:
         return self.cluster.get("elilesecret", name, self.namespace)

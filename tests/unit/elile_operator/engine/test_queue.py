@@ -101,6 +101,15 @@ def test_a_flood_of_urgent_keys_does_not_starve_routine_ones(queue: Queue) -> No
     assert drain(queue).index("r") == URGENT_RUN
 
 
+def test_each_routine_key_lets_as_many_urgent_ones_pass(queue: Queue) -> None:
+    queue.add("r0")
+    queue.add("r1")
+    for i in range(3 * URGENT_RUN):
+        queue.add(f"u{i}", priority=URGENT)
+    order = drain(queue)
+    assert (order.index("r0"), order.index("r1")) == (URGENT_RUN, 2 * URGENT_RUN + 1)
+
+
 # ── due times ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -412,6 +421,23 @@ async def test_close_wakes_all_and_gives_out_nothing_more(clock: FakeClock, queu
     assert clock.timers == 0
 
 
+async def test_close_holds_back_what_was_ready_or_due(clock: FakeClock, queue: Queue) -> None:
+    queue.add("ready")
+    queue.add_after("due", 5)
+    queue.add("running")
+    assert queue.get_nowait() == "ready"
+    queue.add("ready")
+    queue.close()
+    assert clock.timers == 0
+    queue.done("ready")
+    clock.tick(10)
+    queue.add("new")
+    assert queue.get_nowait() is None
+    with pytest.raises(QueueClosedError):
+        await queue.get()
+    assert len(queue) == 1  # what was ready then: "running", which never ran
+
+
 def test_a_running_key_can_be_finished_after_close(clock: FakeClock, queue: Queue) -> None:
     queue.add("a")
     queue.get_nowait()
@@ -447,6 +473,13 @@ def test_age_counts_from_the_due_time_and_from_the_add_while_running(clock: Fake
     clock.tick(10)
     queue.done("a")
     assert queue.stats().oldest_ready == 8.0
+
+
+def test_adding_again_does_not_make_a_key_younger(clock: FakeClock, queue: Queue) -> None:
+    queue.add("a")
+    clock.tick(3)
+    queue.add("a")
+    assert queue.stats().oldest_ready == 3.0
 
 
 def test_an_empty_queue_has_no_age(queue: Queue) -> None:

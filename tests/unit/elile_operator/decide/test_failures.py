@@ -1,0 +1,179 @@
+"""Each error of the library becomes one reason, and a message that names object, field and remedy."""
+
+from dataclasses import replace
+
+import pytest
+
+from elile.secrets import errors
+from elile.secrets.errors import (
+    SecretAccessDeniedError,
+    SecretDeletedError,
+    SecretMountNotFoundError,
+    SecretNotFoundError,
+    SecretsAuthenticationError,
+    SecretsError,
+    SecretsMalformedResponseError,
+    SecretsRateLimitedError,
+    SecretsRoleNotFoundError,
+    SecretsSealedError,
+    SecretsTLSError,
+    SecretsUnavailableError,
+    SecretVersionNotFoundError,
+)
+from elile_operator.api.reasons import SERVER_EFFECTS, Mark, Reason
+from elile_operator.decide.failures import explain_read, explain_server
+from elile_operator.decide.violation import Violation
+from tests.unit.elile_operator.decide.objects import READ
+
+ADDRESS = "https://vault.example:8200"
+AT = "VaultServer 'default' at https://vault.example:8200"
+LOGIN = "auth/kubernetes/login"
+WHERE = "secret/data/shop/db"
+WHO = "ServiceAccount shop/default with role 'elile'"
+
+
+def deleted(*, destroyed: bool) -> SecretDeletedError:
+    return SecretDeletedError("gone", path=WHERE, version=4, deleted_at=None, destroyed=destroyed)
+
+
+OF_THE_SERVER = [
+    pytest.param(
+        SecretsSealedError("sealed, not initialised or standby"),
+        Reason.VAULT_SEALED,
+        f"{AT} is sealed, not initialised or standby; unseal it, or wait until it is active",
+        id="sealed",
+    ),
+    pytest.param(
+        SecretsTLSError("the certificate has expired"),
+        Reason.TLS_UNTRUSTED,
+        f"{AT}: the certificate has expired; put its CA into spec.tls.caBundle or correct spec.tls.serverName",
+        id="tls",
+    ),
+    pytest.param(
+        SecretsRateLimitedError("the server throttles", retry_after=1.0),
+        Reason.VAULT_THROTTLED,
+        f"{AT} throttles; raise its rate limit quota, or lower spec.limits.requestsPerSecond",
+        id="throttled",
+    ),
+    pytest.param(
+        SecretsMalformedResponseError("answered 200 with a body that is not JSON"),
+        Reason.MALFORMED_RESPONSE,
+        f"{AT} does not answer as Vault or OpenBao does: answered 200 with a body that is not JSON; "
+        "correct spec.address",
+        id="malformed",
+    ),
+    pytest.param(
+        SecretsUnavailableError("connection failed: ECONNREFUSED"),
+        Reason.VAULT_UNREACHABLE,
+        f"{AT} does not answer: connection failed: ECONNREFUSED; start it, correct spec.address, or open the network",
+        id="unreachable",
+    ),
+]
+
+OF_A_READ = [
+    pytest.param(
+        SecretMountNotFoundError("nothing is mounted there", path=LOGIN),
+        Reason.MOUNT_NOT_FOUND,
+        "VaultServer 'default' has no auth method at auth/kubernetes; enable it there, or correct "
+        "spec.auth.kubernetes.mount of the VaultServer",
+        id="auth mount",
+    ),
+    pytest.param(
+        SecretMountNotFoundError("nothing is mounted there", path=WHERE),
+        Reason.MOUNT_NOT_FOUND,
+        "VaultServer 'default' has no secrets engine at 'secret'; correct spec.sources[main].kv.mount, "
+        "or enable kv v2 there",
+        id="mount",
+    ),
+    pytest.param(
+        SecretVersionNotFoundError("version 7 does not exist", path=WHERE),
+        Reason.VERSION_NOT_FOUND,
+        "VaultServer 'default' has no version 7 of secret/data/shop/db; correct spec.sources[main].kv.version, "
+        "or remove it",
+        id="version",
+    ),
+    pytest.param(
+        deleted(destroyed=False),
+        Reason.VERSION_DELETED,
+        "version 4 of secret/data/shop/db in VaultServer 'default' is deleted; undelete it or write a new one, "
+        "or correct spec.sources[main].kv",
+        id="deleted",
+    ),
+    pytest.param(
+        deleted(destroyed=True),
+        Reason.VERSION_DELETED,
+        "version 4 of secret/data/shop/db in VaultServer 'default' is destroyed; write a new one, "
+        "or correct spec.sources[main].kv",
+        id="destroyed",
+    ),
+    pytest.param(
+        SecretNotFoundError("nothing is stored there", path=WHERE),
+        Reason.PATH_NOT_FOUND,
+        "VaultServer 'default' has nothing at secret/data/shop/db; write it, correct spec.sources[main].kv.path, "
+        "or set spec.sources[main].optional: true",
+        id="path",
+    ),
+    pytest.param(
+        SecretNotFoundError("nothing is stored there"),
+        Reason.PATH_NOT_FOUND,
+        "VaultServer 'default' has nothing at secret/data/shop/db; write it, correct spec.sources[main].kv.path, "
+        "or set spec.sources[main].optional: true",
+        id="path, from the spec when the error has none",
+    ),
+    pytest.param(
+        SecretAccessDeniedError("permission denied", path="secret/metadata/shop/db"),
+        Reason.PERMISSION_DENIED,
+        f"VaultServer 'default' does not let {WHO} read secret/metadata/shop/db; allow it in the role's policy, "
+        "or correct spec.sources[main].kv.path",
+        id="denied",
+    ),
+    pytest.param(
+        SecretsRoleNotFoundError("the auth method knows no such role", path=LOGIN),
+        Reason.ROLE_NOT_FOUND,
+        "VaultServer 'default' has no role 'elile' at auth/kubernetes; create it, or correct spec.vault.role",
+        id="role",
+    ),
+    pytest.param(
+        SecretsAuthenticationError("the login was refused", path=LOGIN),
+        Reason.LOGIN_DENIED,
+        f"VaultServer 'default' refuses the login of {WHO} at auth/kubernetes/login; the usual causes: the role does "
+        "not expect the audience of the VaultServer or is not bound to this ServiceAccount and namespace, the auth "
+        "method has no token reviewer, or there is no auth method at that mount",
+        id="login",
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "reason", "message"), OF_THE_SERVER)
+def test_an_error_says_what_is_wrong_with_the_server(error: SecretsError, reason: Reason, message: str) -> None:
+    assert explain_server(error, "default", ADDRESS) == Violation(reason, message)
+    # A server that is away is so for every source, and is explained in the same words.
+    error.path = WHERE
+    assert explain_read(error, READ, ADDRESS) == Violation(reason, message)
+
+
+@pytest.mark.parametrize(("error", "reason", "message"), OF_A_READ)
+def test_an_error_says_what_is_wrong_with_a_source(error: SecretsError, reason: Reason, message: str) -> None:
+    assert explain_read(error, replace(READ, version=7), ADDRESS) == Violation(reason, message)
+
+
+def test_every_error_of_the_library_has_a_case() -> None:
+    cases = {type(case.values[0]) for case in [*OF_THE_SERVER, *OF_A_READ]}
+    named = {getattr(errors, name) for name in errors.__all__}
+    assert named - cases == {SecretsError}
+
+
+def test_an_error_without_a_kind_of_its_own_is_no_answer() -> None:
+    assert explain_read(SecretsError("gone"), READ, ADDRESS) == Violation(
+        Reason.VAULT_UNREACHABLE,
+        f"{AT} does not answer: gone; start it, correct spec.address, or open the network",
+    )
+
+
+@pytest.mark.parametrize(("error", "reason", "message"), OF_THE_SERVER)
+def test_what_is_wrong_with_a_server_is_a_state_of_servers_and_takes_nothing_from_tenants(
+    error: SecretsError, reason: Reason, message: str
+) -> None:
+    found = explain_server(error, "default", ADDRESS).reason
+    assert found in SERVER_EFFECTS
+    assert found.effect.ready is Mark.KEEP

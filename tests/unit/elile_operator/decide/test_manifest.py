@@ -1,0 +1,131 @@
+"""What surrounds the values is written whole, and compared in exactly the parts that are ours."""
+
+import base64
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from elile.secrets.redact import SecretBytes
+from elile_operator.api.elilesecret import ElileSecret
+from elile_operator.api.reasons import Reason
+from elile_operator.decide.fingerprint import Stamp
+from elile_operator.decide.manifest import Frame, check_metadata, frame, is_framed, manifest
+from elile_operator.decide.violation import Violation
+from tests.unit.elile_operator.decide.objects import OUR_LABELS, UID, elile_secret, live_secret
+
+OWNER = {
+    "apiVersion": "elile.io/v1alpha1",
+    "kind": "ElileSecret",
+    "name": "db",
+    "uid": UID,
+    "controller": True,
+    "blockOwnerDeletion": False,
+}
+FRAME = Frame(namespace="shop", name="db", type="Opaque", labels=OUR_LABELS, annotations={}, owner=OWNER, owned=True)
+
+
+def unchecked(field: str, name: str) -> ElileSecret:
+    """An object as one stored under an older CRD would be, before the model refused the name."""
+    secret = elile_secret()
+    target = secret.spec.delivery.secret.model_copy(update={field: {"team": "a", name: "v"}})
+    delivery = secret.spec.delivery.model_copy(update={"secret": target})
+    return secret.model_copy(update={"spec": secret.spec.model_copy(update={"delivery": delivery})})
+
+
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kubernetes.io/service-account.name",
+        "elile.io/secret",
+        "example.k8s.io/x",
+        "app.kubernetes.io/managed-by",
+        "APP.kubernetes.io/Managed-By",
+    ],
+)
+def test_reserved_names_are_refused_before_the_write(field: str, name: str) -> None:
+    assert check_metadata(unchecked(field, name)) == Violation(
+        Reason.RESERVED_METADATA,
+        f"spec.delivery.secret.{field} holds {name!r}, which is reserved for Kubernetes or Elile; remove it",
+    )
+
+
+@pytest.mark.parametrize("name", ["example.com/team", "app.kubernetes.io/part-of", "team"])
+def test_free_names_are_not_refused(name: str) -> None:
+    assert check_metadata(unchecked("labels", name)) is None
+    assert check_metadata(unchecked("annotations", name)) is None
+
+
+def test_no_metadata_is_no_fault() -> None:
+    assert check_metadata(elile_secret()) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        pytest.param({}, {}, id="minimal"),
+        pytest.param({"delivery": {"secret": {"name": "files"}}}, {"name": "files"}, id="another name"),
+        pytest.param(
+            {"delivery": {"secret": {"labels": {"team": "a"}, "annotations": {"note": "n"}}}},
+            {"labels": {"team": "a", **OUR_LABELS}, "annotations": {"note": "n"}},
+            id="labels and annotations",
+        ),
+        pytest.param({"deletionPolicy": "Retain"}, {"owned": False}, id="retained"),
+    ],
+)
+def test_the_frame_is_what_the_spec_wants_around_the_values(spec: dict[str, Any], want: dict[str, Any]) -> None:
+    assert frame(elile_secret(**spec)) == replace(FRAME, **want)
+
+
+def test_our_labels_win_over_those_of_the_spec() -> None:
+    secret = unchecked("labels", "elile.io/secret")
+    assert frame(secret).labels == {"team": "a", **OUR_LABELS}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "live", "framed"),
+    [
+        pytest.param({}, {}, True, id="as written"),
+        pytest.param(
+            {}, {"labels": {**OUR_LABELS, "more": "x"}, "annotations": {"more": "x"}}, True, id="others added"
+        ),
+        pytest.param({}, {"owner_uids": frozenset({UID, "another"})}, True, id="another owner beside us"),
+        pytest.param({}, {"type": "kubernetes.io/tls"}, False, id="another type"),
+        pytest.param({}, {"labels": {}}, False, id="labels gone"),
+        pytest.param({}, {"labels": {**OUR_LABELS, "elile.io/secret": "x"}}, False, id="label changed"),
+        pytest.param({"annotations": {"note": "n"}}, {}, False, id="annotation missing"),
+        pytest.param({"annotations": {"note": "n"}}, {"annotations": {"note": "m"}}, False, id="annotation changed"),
+        pytest.param({"annotations": {"note": "n"}}, {"annotations": {"note": "n"}}, True, id="annotation there"),
+        pytest.param({}, {"owner_uids": frozenset()}, False, id="owner gone"),
+        pytest.param({"owned": False}, {"owner_uids": frozenset()}, True, id="retained, and not owned"),
+        pytest.param({"owned": False}, {}, False, id="retained, and still owned"),
+        pytest.param({"owned": False}, {"owner_uids": frozenset({"another"})}, True, id="retained, another's"),
+    ],
+)
+def test_a_secret_is_framed_when_all_that_is_ours_is_there(
+    wanted: dict[str, Any], live: dict[str, Any], framed: bool
+) -> None:
+    assert is_framed(replace(FRAME, **wanted), live_secret(**live)) is framed
+
+
+def test_the_manifest_is_the_frame_with_values_fingerprint_and_revision() -> None:
+    wanted = replace(FRAME, labels={"a": "b"}, annotations={"note": "n"})
+    data = {"password": SecretBytes(b"p\x00\xff"), "empty": SecretBytes(b"")}
+    assert manifest(wanted, data, Stamp("k1", "abc"), 7) == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "namespace": "shop",
+            "name": "db",
+            "labels": {"a": "b"},
+            "annotations": {"note": "n", "elile.io/fingerprint": "k1:abc", "elile.io/revision": "7"},
+            "ownerReferences": [OWNER],
+        },
+        "type": "Opaque",
+        "data": {"password": base64.b64encode(b"p\x00\xff").decode(), "empty": ""},
+    }
+
+
+def test_a_retained_secret_names_no_owner() -> None:
+    assert "ownerReferences" not in manifest(replace(FRAME, owned=False), {}, Stamp("k1", "abc"), 1)["metadata"]
