@@ -65,7 +65,7 @@ def annotate(**annotations: str) -> Callable[[Json], None]:
         pytest.param(annotate(**{"example.com_note": "1"}), False, id="another annotation"),
         pytest.param(touch(labels={"a": "b"}), False, id="a label"),
         pytest.param(lambda body: body.update(status={"revision": 7}), False, id="its status"),
-        pytest.param(lambda body: None, False, id="nothing"),
+        pytest.param(lambda _body: None, False, id="nothing"),
     ],
 )
 def test_a_change_of_an_object(stage: Stage, change: Callable[[Json], None], wakes: bool) -> None:
