@@ -85,7 +85,9 @@ class Plain:
 
 
 def as_file(value: Any) -> bytes:
-    return value.encode() if isinstance(value, str) else json.dumps(value, separators=(",", ":")).encode()
+    if isinstance(value, str):
+        return value.encode()
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()  # DEL too stays as it is
 
 
 numbers = st.one_of(st.integers(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False))

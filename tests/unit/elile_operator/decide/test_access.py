@@ -9,7 +9,7 @@ from elile_operator.api.reasons import Reason
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.decide.access import Access, SourceRead, check_access, plan_reads
 from elile_operator.decide.violation import Violation
-from tests.unit.elile_operator.decide.objects import READ, elile_secret, vault_server
+from tests.fakes.objects import READ, elile_secret, vault_server
 
 REFUSED = Violation(
     Reason.NAMESPACE_NOT_ALLOWED,

@@ -7,8 +7,8 @@ import pytest
 from elile_operator.api.meta import Condition, ConditionStatus
 from elile_operator.api.reasons import Mark, Reason
 from elile_operator.decide.conditions import condition, find, set_condition, set_conditions
-from tests.unit.elile_operator.decide.objects import EARLIER, NOW
-from tests.unit.elile_operator.decide.objects import condition as had
+from tests.fakes.objects import EARLIER, NOW
+from tests.fakes.objects import condition as had
 
 
 def test_a_condition_is_found_by_its_type() -> None:

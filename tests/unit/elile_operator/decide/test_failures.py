@@ -23,7 +23,7 @@ from elile.secrets.errors import (
 from elile_operator.api.reasons import SERVER_EFFECTS, Mark, Reason
 from elile_operator.decide.failures import explain_read, explain_server
 from elile_operator.decide.violation import Violation
-from tests.unit.elile_operator.decide.objects import READ
+from tests.fakes.objects import READ
 
 ADDRESS = "https://vault.example:8200"
 AT = "VaultServer 'default' at https://vault.example:8200"

@@ -4,7 +4,7 @@ import pytest
 
 from elile.secrets.redact import SecretBytes
 from elile_operator.decide.fingerprint import FingerprintKey, Stamp
-from tests.unit.elile_operator.decide.objects import KEY, OTHER_KEY
+from tests.fakes.objects import KEY, OTHER_KEY
 
 CONTENTS: list[dict[str, bytes]] = [
     {},

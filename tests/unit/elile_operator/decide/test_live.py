@@ -8,7 +8,7 @@ import pytest
 
 from elile_operator.decide.fingerprint import Stamp
 from elile_operator.decide.live import LiveSecret, read_secret
-from tests.unit.elile_operator.decide.objects import KEY
+from tests.fakes.objects import KEY
 
 CANARY = b"canary-5d1f"
 

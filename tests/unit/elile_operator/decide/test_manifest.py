@@ -12,7 +12,7 @@ from elile_operator.api.reasons import Reason
 from elile_operator.decide.fingerprint import Stamp
 from elile_operator.decide.manifest import Frame, check_metadata, frame, is_framed, manifest
 from elile_operator.decide.violation import Violation
-from tests.unit.elile_operator.decide.objects import OUR_LABELS, UID, elile_secret, live_secret
+from tests.fakes.objects import OUR_LABELS, UID, elile_secret, live_secret
 
 OWNER = {
     "apiVersion": "elile.io/v1alpha1",

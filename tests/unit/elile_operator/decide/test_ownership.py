@@ -7,7 +7,7 @@ import pytest
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.ownership import check_ownership, is_ours
 from elile_operator.decide.violation import Violation
-from tests.unit.elile_operator.decide.objects import OUR_LABELS, UID, elile_secret, live_secret
+from tests.fakes.objects import OUR_LABELS, UID, elile_secret, live_secret
 
 NOBODY: dict[str, Any] = {"labels": {}, "owner_uids": frozenset(), "controller": None}
 

@@ -23,7 +23,7 @@ from elile_operator.decide.secret import (
     wants_refresh,
 )
 from elile_operator.decide.violation import Violation
-from tests.unit.elile_operator.decide.objects import (
+from tests.fakes.objects import (
     DATA,
     EARLIER,
     KEY,

@@ -10,7 +10,7 @@ from elile_operator.api.reasons import SERVER_EFFECTS, Reason
 from elile_operator.api.vaultserver import Flavor, VaultServer, VaultServerStatus
 from elile_operator.decide.server import Answer, check_address, judge, server_status
 from elile_operator.decide.violation import Violation
-from tests.unit.elile_operator.decide.objects import EARLIER, NOW, condition, vault_server
+from tests.fakes.objects import EARLIER, NOW, condition, vault_server
 
 STATE = ServerState(flavor=Answered.OPENBAO, version="2.7.2", initialized=True, sealed=False, cluster_id="c-1")
 SEALED = ServerState(flavor=Answered.OPENBAO, version="2.7.2", initialized=True, sealed=True, cluster_id="")
