@@ -198,7 +198,7 @@ class SecretController:
         try:
             written = await self._writer.write(body, live)
         except KubeConflictError:
-            return await self._on_conflict(secret, body, data, live, sources, write)
+            return await self._on_conflict(secret, data, live, sources, write)
         except KubeForbiddenError:
             return not_bound(namespace, self._account)
         except KubeInvalidError:
@@ -216,7 +216,6 @@ class SecretController:
     async def _on_conflict(
         self,
         secret: ElileSecret,
-        body: dict[str, object],
         data: Rendered,
         live: LiveSecret | None,
         sources: tuple[SourceStatus, ...],
@@ -229,12 +228,14 @@ class SecretController:
             return refused
         if (actual and actual.uid) == (live and live.uid):
             raise KubeConflictError("apply Secret", status=409, reason="Conflict")  # changing under our hands: back off
-        stamp = self._key.stamp(data)
-        again = plan_write(secret, actual, frame(secret), stamp, sources)
+        stamp, wanted = self._key.stamp(data), frame(secret)
+        again = plan_write(secret, actual, wanted, stamp, sources)
         if again is None and actual is not None:
             self._world.live.observe(found or {})
             return actual, sources, write
-        return await self._write(secret, body, data, actual, sources, again or write)
+        assert again is not None  # noqa: S101 - a Secret that does not exist is always written
+        body = manifest(wanted, data, stamp, again.revision)
+        return await self._write(secret, body, data, actual, sources, again)
 
     async def _expose(
         self,

@@ -1,11 +1,80 @@
-"""Durations among the settings, as people type them."""
+"""Every setting has a default, a flag and a variable, and durations are what people type."""
 
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from elile_operator.settings import Settings
+from elile_operator.settings import LogFormat, LogLevel, Scope, Settings
+
+# Each setting with its default, and a text with what it means.
+CASES: dict[str, tuple[Any, str, Any]] = {
+    "kubeconfig": (None, "/etc/kubeconfig", Path("/etc/kubeconfig")),
+    "context": (None, "lab", "lab"),
+    "service_account_folder": (Path("/var/run/secrets/kubernetes.io/serviceaccount"), "/sa", Path("/sa")),
+    "namespace": (None, "own", "own"),
+    "scope": (Scope.NAMESPACES, "cluster", Scope.CLUSTER),
+    "account": ("elile-operator", "other", "other"),
+    "leader_election": (True, "false", False),
+    "workers": (16, "3", 3),
+    "pollers": (16, "3", 3),
+    "resync": (timedelta(minutes=10), "90", timedelta(seconds=90)),
+    "reconcile_deadline": (timedelta(minutes=2), "90", timedelta(seconds=90)),
+    "api_timeout": (timedelta(seconds=10), "2.5", timedelta(seconds=2.5)),
+    "probe_host": ("127.0.0.1", "10.0.0.1", "10.0.0.1"),
+    "probe_port": (8080, "0", 0),
+    "log_level": (LogLevel.INFO, "debug", LogLevel.DEBUG),
+    "log_format": (LogFormat.JSON, "console", LogFormat.CONSOLE),
+}
+
+
+def test_no_setting_is_forgotten_here() -> None:
+    assert set(CASES) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_setting_by_default_flag_and_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    default, text, value = CASES[name]
+    assert getattr(Settings(_cli_parse_args=[]), name) == default
+    assert getattr(Settings(_cli_parse_args=[f"--{name.replace('_', '-')}", text]), name) == value
+    monkeypatch.setenv(f"ELILE_{name.upper()}", text)
+    assert getattr(Settings(_cli_parse_args=[]), name) == value
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_setting_is_described(name: str) -> None:
+    description = Settings.model_fields[name].description
+    assert description is not None
+    assert description.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("workers", "0"),
+        ("workers", "257"),
+        ("pollers", "0"),
+        ("pollers", "257"),
+        ("reconcile-deadline", "9"),
+        ("api-timeout", "0.9"),
+        ("probe-port", "-1"),
+        ("probe-port", "65536"),
+        ("namespace", "n" * 64),
+        ("account", "a" * 254),
+        ("log-format", "xml"),
+        ("leader-election", "maybe"),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused(flag: str, text: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(_cli_parse_args=[f"--{flag}={text}"])
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        Settings(_cli_parse_args=[]).workers = 1
 
 
 @pytest.mark.parametrize(

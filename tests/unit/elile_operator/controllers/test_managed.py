@@ -260,3 +260,8 @@ async def test_what_the_engine_tells_apart(failure: KubeError, error: type[Excep
         await watcher.list_page("")
     with pytest.raises(error):
         await anext(watcher.watch("7"))
+
+
+async def test_stopping_what_follows_nothing(stage: Stage) -> None:
+    await stage.live.stop()
+    assert stage.live.tasks() == []

@@ -211,20 +211,28 @@ async def test_what_one_object_owes_is_not_owed_by_others(stage: Stage) -> None:
     await stage.clock.advance(5.0)
 
 
-async def test_a_version_that_comes_while_an_older_poke_is_on_its_way(stage: Stage) -> None:
-    stage.run()
+class HeldKube(MemoryKube):
+    """Lets no patch through while its gate is shut."""
 
-    class Held(MemoryKube):
-        gate = asyncio.Event()
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.gate = asyncio.Event()
 
-        async def merge_patch(self, *arguments: Any, **keywords: Any) -> Any:
-            await self.gate.wait()
-            return await super().merge_patch(*arguments, **keywords)
+    async def merge_patch(self, *arguments: Any, **keywords: Any) -> Any:
+        await self.gate.wait()
+        return await super().merge_patch(*arguments, **keywords)
 
-    held = Held(stage.clock)
-    held.put(PODS, pod())
-    stage.kube = held
+
+def hold(stage: Stage) -> HeldKube:
+    """Another API server, with the pod app-1, whose gate is shut."""
+    stage.kube = held = HeldKube(stage.clock)
     stage.poker._kube = held  # type: ignore[assignment]
+    held.put(PODS, pod())
+    return held
+
+
+async def test_a_version_that_comes_while_the_first_poke_of_an_older_one_is_on_its_way(stage: Stage) -> None:
+    held = hold(stage)
     older = asyncio.create_task(stage.poker.poke("db", [view()], "7"), name="older")
     await stage.clock.settle()
     newer = asyncio.create_task(stage.poker.poke("db", [view()], "8"), name="newer")
@@ -233,6 +241,21 @@ async def test_a_version_that_comes_while_an_older_poke_is_on_its_way(stage: Sta
     assert [await older, await newer] == [True, True]
     await stage.clock.advance(10.0)
     assert stage.values() == ["7-1", "8-1", "8-2"]
+
+
+async def test_a_version_that_comes_while_the_second_poke_of_an_older_one_is_on_its_way(stage: Stage) -> None:
+    held = hold(stage)
+    held.gate.set()
+    await stage.send(view(), version="7")
+    held.gate.clear()
+    await stage.clock.advance(1.5)
+    newer = asyncio.create_task(stage.poker.poke("db", [view()], "8"), name="newer")
+    await stage.clock.settle()
+    held.gate.set()
+    assert await newer is True
+    await stage.clock.advance(10.0)
+    assert sorted(stage.values()) == ["7-1", "7-2", "8-1", "8-2"]
+    assert stage.values()[-1] == "8-2"
 
 
 async def test_the_poke_of_nothing(stage: Stage) -> None:

@@ -386,6 +386,21 @@ async def test_who_logs_in_during_the_last_renewal_keeps_the_new_login(stage: St
     assert stage.renewals.due(WHO) == RENEW_AFTER + RENEW_AFTER
 
 
+async def test_a_renewal_that_is_refused_leaves_a_newer_login_alone(stage: Stage) -> None:
+    await stage.read()
+    await stage.clock.advance(RENEW_AFTER)
+    stage.vault.end_tokens()
+    stage.vault.hold("renew")
+    renewing = asyncio.create_task(renew(stage), name="renewal")
+    await stage.clock.settle()
+    await stage.read()
+    stage.vault.release("renew")
+    assert await renewing == Result.absent()
+    assert (stage.vault.live, len(stage.logins)) == (["token-2"], 1)
+    await stage.read()
+    assert stage.vault.count("login") == 2
+
+
 # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -572,6 +572,41 @@ async def test_a_poll_that_outlives_its_readers_tells_nobody(stage: Stage) -> No
     assert (stage.heard(), len(stage.reads), stage.polls.due(DB)) == ([], 0, None)
 
 
+@pytest.mark.parametrize("denied", [False, True], ids=["read", "refused"])
+async def test_a_value_that_comes_when_nobody_wants_it_any_more(stage: Stage, denied: bool) -> None:
+    stage.subscribe("a")
+    stage.vault.hold("read")
+    reading = asyncio.create_task(stage.value(), name="reading")
+    await stage.clock.settle()
+    stage.reads.unsubscribe("a")
+    if denied:
+        stage.vault.denied.add(("read", "secret/data/db"))
+    stage.vault.release("read")
+    if denied:
+        with pytest.raises(SecretAccessDeniedError):
+            await reading
+    else:
+        assert (await reading).version == 1
+    assert (len(stage.reads), stage.polls.due(DB)) == (0, None)
+
+
+async def test_a_look_for_what_nobody_wants_any_more_asks_nothing(stage: Stage) -> None:
+    stage.subscribe("a")
+    looking = asyncio.create_task(stage.version(), name="looking")
+    await asyncio.sleep(0)
+    stage.reads.unsubscribe("a")
+    with pytest.raises(SecretNotFoundError):
+        await looking
+    assert stage.calls() == {"metadata": 0, "read": 0}
+
+
+async def test_readers_that_leave_after_the_end(stage: Stage) -> None:
+    await stage.deliver("a")
+    await stage.reads.stop()
+    stage.reads.unsubscribe("a")
+    assert len(stage.reads) == 0
+
+
 async def test_the_poll_of_nothing(stage: Stage) -> None:
     assert await stage.reads.reconcile(DB) == Result.absent()
 
