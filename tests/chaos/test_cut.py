@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chaos.support.clients import Api, Bao, elilesecrets
+from tests.chaos.support.clients import Api, Bao, decoded, elilesecrets, secrets
 from tests.chaos.support.cut import cut
 from tests.chaos.support.expect import differences
 from tests.chaos.support.parts import Parts, parts
@@ -57,7 +57,7 @@ def test_a_cut_is_survived(
             ready = [c["status"] for b in bodies for c in b["status"]["conditions"] if c["type"] == "Ready"]
             assert ready == ["True"] * OBJECTS
             time.sleep(0.5)
-        assert tenant.data(names[0]) == {"value": "1"}
+        assert decoded(api.get(secrets(tenant.namespace, names[0])) or {}) == {"value": "1"}
     began = time.monotonic()
     eventually("all is current", right, within=RECOVER_WITHIN, every=0.05)
     figure.append(

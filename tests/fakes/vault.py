@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from elile.secrets.answers import Flavor, KVMetadata, KVValue, KVVersionState, Login, ServerState
@@ -42,6 +43,7 @@ class _Version:
     data: Mapping[str, Any]
     deleted: bool = False
     destroyed: bool = False
+    created: datetime | None = None
 
 
 class FakeVault:
@@ -72,8 +74,12 @@ class FakeVault:
         """Write the next version of an entry."""
         versions = self._entries.setdefault((mount, path), {})
         number = max(versions, default=0) + 1
-        versions[number] = _Version(data)
+        versions[number] = _Version(data, created=self._clock.now())
         return number
+
+    def remove(self, path: str, *, mount: str = "secret") -> None:
+        """Delete an entry with all its versions: what is written there next is version 1."""
+        del self._entries[mount, path]
 
     def delete(self, path: str, version: int, *, mount: str = "secret") -> None:
         self._entries[mount, path][version].deleted = True
@@ -145,7 +151,7 @@ class FakeVault:
         if (mount, path) not in self._entries:
             raise SecretNotFoundError("nothing is stored there", path=where)
         versions = self._entries[mount, path]
-        states = {n: KVVersionState(v.deleted, v.destroyed) for n, v in versions.items()}
+        states = {n: KVVersionState(v.deleted, v.destroyed, v.created) for n, v in versions.items()}
         return KVMetadata(max(versions, default=0), states)
 
     def kv2_read(
@@ -166,7 +172,7 @@ class FakeVault:
             raise SecretDeletedError(
                 f"version {number} is {how}", path=where, version=number, deleted_at=None, destroyed=found.destroyed
             )
-        return KVValue(number, Redacted(dict(found.data)))
+        return KVValue(number, Redacted(dict(found.data)), found.created)
 
     def close(self) -> None:
         """As a client's."""

@@ -1,7 +1,8 @@
 """What Vault and OpenBao answer, as far as Elile asks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -39,10 +40,11 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class KVVersionState:
-    """Whether one version of a KV v2 entry is still readable."""
+    """Whether one version of a KV v2 entry is still readable, and when it was written."""
 
     deleted: bool
     destroyed: bool
+    created: datetime | None = field(default=None, compare=False)
 
     @property
     def readable(self) -> bool:
@@ -63,3 +65,4 @@ class KVValue:
 
     version: int
     data: Redacted[Mapping[str, Any]]
+    created: datetime | None = field(default=None, compare=False)

@@ -16,6 +16,7 @@ __all__ = [
     "SecretsRateLimitedError",
     "SecretsRoleNotFoundError",
     "SecretsSealedError",
+    "SecretsStaleAnswerError",
     "SecretsTLSError",
     "SecretsUnavailableError",
 ]
@@ -91,6 +92,10 @@ class SecretsUnavailableError(SecretsError):
 
 class SecretsSealedError(SecretsUnavailableError):
     """The server answers, but is sealed, not initialised, or a standby that cannot serve."""
+
+
+class SecretsStaleAnswerError(SecretsUnavailableError):
+    """The answer is older than one before it: a standby that is behind gave it, or a backup was restored."""
 
 
 class SecretsTLSError(SecretsUnavailableError):

@@ -102,7 +102,9 @@ class VaultClient:
             body = self._kv2(token, on_behalf_of).read_secret_metadata(path, mount_point=mount)
             data = _mapping(_mapping(body)["data"])
             versions = {
-                int(number): KVVersionState(_in_the_past(v["deletion_time"]), bool(v["destroyed"]))
+                int(number): KVVersionState(
+                    _in_the_past(v["deletion_time"]), bool(v["destroyed"]), _time(v.get("created_time"))
+                )
                 for number, v in _mapping(data["versions"]).items()
             }
             return KVMetadata(int(data["current_version"]), versions)
@@ -120,7 +122,9 @@ class VaultClient:
                 path, version=version, mount_point=mount, raise_on_deleted_version=True
             )
             data = _mapping(_mapping(body)["data"])
-            return KVValue(int(data["metadata"]["version"]), Redacted(_mapping(data["data"])))
+            metadata = _mapping(data["metadata"])
+            created = _time(metadata.get("created_time"))
+            return KVValue(int(metadata["version"]), Redacted(_mapping(data["data"])), created)
 
     def _kv2(self, token: SecretStr, on_behalf_of: str) -> Any:
         return hvac.api.secrets_engines.KvV2(self._adapter(token, on_behalf_of=on_behalf_of))

@@ -73,7 +73,7 @@ class Reason(StrEnum):
     TLS_UNTRUSTED = "TLSUntrusted", "The certificate of the server is not trusted.", AWAY
     MALFORMED_RESPONSE = "MalformedResponse", "The answer is not one of Vault or OpenBao.", AWAY
     PLAIN_HTTP_REFUSED = "PlainHTTPRefused", "The server is addressed without TLS, which is not allowed.", STALLED
-    READ_STALE = "ReadStale", "The sources could not be read for three intervals.", STALE
+    READ_STALE = "ReadStale", "For three intervals no answer, or only older ones, came from the sources.", STALE
 
     # What Vault answers.
     LOGIN_DENIED = "LoginDenied", "The server refuses the login.", WRONG

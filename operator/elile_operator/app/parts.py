@@ -143,6 +143,7 @@ class Parts:
             on_change=self._wakeups.changed,
             observer=self._metrics,
             usable=lambda server: self._servers.trouble(server) is None,
+            origin=self._servers.find,
         )
         self._runner("poll", polls, reads, workers=self._settings.pollers)
         self._runner("login", renewals, logins, workers=2)

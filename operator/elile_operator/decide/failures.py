@@ -11,6 +11,7 @@ from elile.secrets.errors import (
     SecretsRateLimitedError,
     SecretsRoleNotFoundError,
     SecretsSealedError,
+    SecretsStaleAnswerError,
     SecretsTLSError,
     SecretVersionNotFoundError,
 )
@@ -101,6 +102,12 @@ def explain_read(error: SecretsError, read: SourceRead, address: str) -> Violati
                 f"{at} refuses the login of {who} at {where}; the usual causes: the role does not expect the audience "
                 "of the VaultServer or is not bound to this ServiceAccount and namespace, the auth method has no token "
                 "reviewer, or there is no auth method at that mount",
+            )
+        case SecretsStaleAnswerError():
+            return Violation(
+                Reason.READ_STALE,
+                f"{at} is behind at {where}: {error.detail}; a standby has to catch up; where a backup was restored, "
+                "write the entry anew, or wait ten minutes",
             )
         case _:
             return explain_server(error, read.server, address)

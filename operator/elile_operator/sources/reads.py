@@ -8,7 +8,13 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from elile.secrets.answers import KVMetadata, KVValue, KVVersionState
-from elile.secrets.errors import SecretDeletedError, SecretNotFoundError, SecretsError, SecretVersionNotFoundError
+from elile.secrets.errors import (
+    SecretDeletedError,
+    SecretNotFoundError,
+    SecretsError,
+    SecretsStaleAnswerError,
+    SecretVersionNotFoundError,
+)
 from elile_operator.engine import Clock, Result, WorkQueue
 from elile_operator.kube.errors import KubeError
 from elile_operator.sources.flight import Flights
@@ -28,6 +34,9 @@ _READ_ERRORS = (SecretsError, IdentityError, KubeError)
 HOLD_VALUES = 30.0
 # A failing entry is looked at sooner than its interval says, at first: most causes are mended within a minute.
 RETRY_BASE = 1.0
+# Answers that are older than one before come from a standby that is behind; if they say nothing else for so long, it is
+# the entry that went back, as it does when a backup is restored.
+BEHIND = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,9 @@ class _Known(Generic[R]):
     readers: dict[R, tuple[float, frozenset[int]]] = field(default_factory=dict)  # interval, pinned versions
     facts: dict[int, KVVersionState] = field(default_factory=dict)  # of the versions that somebody wants and that exist
     current: int | None = None
+    created: datetime | None = None  # when the current version was written, by the server's clock
+    origin: object = None  # who said that
+    behind: float | None = None  # monotonic, of the first of the answers, in a row, that were older than that
     error: ReadError | None = None
     looked: float | None = None  # monotonic, of the last answer, good or bad
     compared: datetime | None = None  # of the last good answer
@@ -74,7 +86,7 @@ class SharedReads(Generic[R]):
 
     `on_change` is called for each reader of an entry whose versions, or whose error, changed, whoever found that out: a
     poll, or one reader that looked or read for itself. `usable` tells whether a server is worth asking: while it is
-    not, nothing is polled, and `look_again` makes up for it.
+    not, nothing is polled, and `look_again` makes up for it. `origin` tells a server from another one of the same name.
     """
 
     def __init__(
@@ -87,6 +99,7 @@ class SharedReads(Generic[R]):
         on_change: Callable[[R], None],
         observer: ReadObserver,
         usable: Callable[[str], bool],
+        origin: Callable[[str], object] = lambda _server: None,
     ) -> None:
         self._logins = logins
         self._clock = clock
@@ -95,6 +108,7 @@ class SharedReads(Generic[R]):
         self._on_change = on_change
         self._observer = observer
         self._usable = usable
+        self._origin = origin
         self._known: dict[Entry, _Known[R]] = {}
         self._of_reader: dict[R, frozenset[Entry]] = {}
         self._flights: Flights[tuple[Entry, int | str]] = Flights("read")
@@ -183,7 +197,9 @@ class SharedReads(Generic[R]):
             return Result.absent()
         if not self._usable(key.identity.server):
             return Result.after(timedelta(seconds=known.interval))
-        now, fine = self._clock.monotonic(), known.error is None and not known.refused
+        now = self._clock.monotonic()
+        # With a failure on the books the delay may be shorter than the answer is old, which would be a tight loop.
+        fine = known.error is None and not known.refused and not known.failures
         # A reader that looked for itself since has done it for this poll: after an outage, all of them do.
         if fine and known.looked is not None and now - known.looked < known.interval / 2:
             return Result.after(timedelta(seconds=known.looked + self._delay(known) - now))
@@ -232,10 +248,12 @@ class SharedReads(Generic[R]):
                 ),
                 on_behalf_of=on_behalf_of,
             )
+            state = found.versions.get(found.current)
+            self._refuse_older(entry, found.current, state.created if state else None)
         except _READ_ERRORS as e:
             self._failed(entry, known, e)
         else:
-            changed = self._learn(known, found)
+            changed = self._learn(entry, known, found)
         if changed or _said(known.error) != before:
             self._tell(known)
 
@@ -249,6 +267,8 @@ class SharedReads(Generic[R]):
                 ),
                 on_behalf_of=on_behalf_of,
             )
+            if version is None:
+                self._refuse_older(entry, value.version, value.created)
         except _READ_ERRORS:
             if (known := self._known.get(entry)) is not None:
                 # Not an error of the entry: what is known of its versions holds, also for those who have the value.
@@ -258,10 +278,10 @@ class SharedReads(Generic[R]):
         if (known := self._known.get(entry)) is not None:
             known.values[value.version] = value
             self._clock.call_at(self._clock.monotonic() + HOLD_VALUES, partial(_let_go, known.values, value.version))
-            known.facts[value.version] = KVVersionState(deleted=False, destroyed=False)
+            known.facts[value.version] = KVVersionState(deleted=False, destroyed=False, created=value.created)
             if version is None:
                 changed = known.current not in (None, value.version) or known.error is not None
-                known.current = value.version
+                self._note_current(entry, known, value.version, value.created)
                 self._answered(known)
                 if changed:
                     self._tell(known)
@@ -271,11 +291,39 @@ class SharedReads(Generic[R]):
         for reader in list(known.readers):
             self._on_change(reader)
 
-    def _learn(self, known: "_Known[R]", found: KVMetadata) -> bool:
+    def _refuse_older(self, entry: Entry, version: int, created: datetime | None) -> None:
+        """Take no answer that is older than one before: standbys answer reads, and may be behind.
+
+        Two answers that cross on the way are the same case. A lower number may be newer all the same, once an entry was
+        deleted with all its versions and written anew: its time tells.
+        """
+        known = self._known.get(entry)
+        if known is None or known.current is None or version >= known.current:
+            return
+        anew = created is not None and known.created is not None and created > known.created
+        if anew or known.origin is not self._origin(entry.identity.server):
+            return
+        now = self._clock.monotonic()
+        if known.behind is None:
+            known.behind = now
+        if now - known.behind >= BEHIND:
+            return
+        raise SecretsStaleAnswerError(
+            f"version {version} is said to be the last one, after version {known.current} was read",
+            path=f"{entry.mount}/data/{entry.path}",
+        )
+
+    def _note_current(self, entry: Entry, known: "_Known[R]", version: int, created: datetime | None) -> None:
+        known.current, known.created, known.behind = version, created, None
+        known.origin = self._origin(entry.identity.server)
+
+    def _learn(self, entry: Entry, known: "_Known[R]", found: KVMetadata) -> bool:
         facts = {v: found.versions[v] for v in {found.current, *known.pinned} if v in found.versions}
         told = {found.current, *known.pinned} & known.facts.keys()
         changed = any(known.facts[v] != facts.get(v) for v in told) or known.current not in (None, found.current)
-        known.facts, known.current = facts, found.current
+        known.facts = facts
+        state = found.versions.get(found.current)
+        self._note_current(entry, known, found.current, state.created if state else None)
         self._answered(known)
         return changed
 

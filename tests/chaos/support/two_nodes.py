@@ -1,12 +1,11 @@
 """A second node of the lab's OpenBao, which answers reads itself and may be behind, and a balancer in front of both.
 
-It joins as a non-voter: the first node can then write while the second is frozen, which is how that falls behind.
+It joins as a non-voter and stays one: the first node can then write while the second hears nothing, and falls behind.
 """
 
 import contextlib
 import json
 import shutil
-import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -22,11 +21,12 @@ from lab.tools import PATH
 NODE = "standby"
 PROCESS = "openbao-standby"
 START_WITHIN = 60.0
+AUTOPILOT = "/v1/sys/storage/raft/autopilot/configuration"
 
 
 @dataclass(slots=True)
 class Standby:
-    """The second node. Frozen, it learns nothing; what it says after that is old until it has caught up."""
+    """The second node, and the process that it is."""
 
     lab: Lab
     port: int
@@ -40,12 +40,6 @@ class Standby:
         found = control.client(self.lab.layout, self.address, timeout=10)
         found.headers["X-Vault-Token"] = self.lab.root_token
         return found
-
-    def freeze(self) -> None:
-        processes.send(self.process, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        processes.send(self.process, signal.SIGCONT)
 
 
 @contextmanager
@@ -61,15 +55,22 @@ def standby(lab: Lab) -> Iterator[Standby]:
     environ = {"PATH": PATH, "HOME": str(folder)}
     process = processes.spawn(argv, environ, layout.logs / f"{PROCESS}.log", layout.folder, PROCESS)
     node = Standby(lab, port, process)
+    # A node that is well for ten seconds would be made a voter, and of two voters one alone can do nothing.
+    _ask_first(lab, AUTOPILOT, {"server_stabilization_time": "24h"})
     try:
         _join(node)
         yield node
     finally:
+        _ask_first(lab, "/v1/sys/storage/raft/remove-peer", {"server_id": NODE})
+        _ask_first(lab, AUTOPILOT, {"server_stabilization_time": "10s"})
         processes.kill([process])
-        first = control.client(layout, layout.bao_url, timeout=30)
-        first.headers["X-Vault-Token"] = lab.root_token
-        first.request("PUT", "/v1/sys/storage/raft/remove-peer", {"server_id": NODE})
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ask_first(lab: Lab, path: str, body: dict[str, object]) -> None:
+    first = control.client(lab.layout, lab.bao_address, timeout=30)
+    first.headers["X-Vault-Token"] = lab.root_token
+    first.request("POST", path, body)
 
 
 def _config(lab: Lab, port: int, cluster_port: int) -> dict[str, object]:

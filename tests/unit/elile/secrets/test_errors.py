@@ -23,6 +23,7 @@ from elile.secrets.errors import (
     SecretsRateLimitedError,
     SecretsRoleNotFoundError,
     SecretsSealedError,
+    SecretsStaleAnswerError,
     SecretsTLSError,
     SecretsUnavailableError,
     SecretVersionNotFoundError,
@@ -46,6 +47,7 @@ EVERY = [
             SecretsRoleNotFoundError,
             SecretsUnavailableError,
             SecretsSealedError,
+            SecretsStaleAnswerError,
             SecretsTLSError,
             SecretsMalformedResponseError,
         )
@@ -67,6 +69,7 @@ def test_the_set_is_closed_and_all_of_it_is_exported() -> None:
         (SecretDeletedError, SecretNotFoundError),
         (SecretsRoleNotFoundError, SecretsAuthenticationError),
         (SecretsSealedError, SecretsUnavailableError),
+        (SecretsStaleAnswerError, SecretsUnavailableError),
         (SecretsTLSError, SecretsUnavailableError),
         (SecretsMalformedResponseError, SecretsUnavailableError),
         (SecretsRateLimitedError, SecretsUnavailableError),

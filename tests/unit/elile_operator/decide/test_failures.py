@@ -16,6 +16,7 @@ from elile.secrets.errors import (
     SecretsRateLimitedError,
     SecretsRoleNotFoundError,
     SecretsSealedError,
+    SecretsStaleAnswerError,
     SecretsTLSError,
     SecretsUnavailableError,
     SecretVersionNotFoundError,
@@ -71,6 +72,13 @@ OF_THE_SERVER = [
 ]
 
 OF_A_READ = [
+    pytest.param(
+        SecretsStaleAnswerError("version 1 is said to be the last one, after version 2 was read", path=WHERE),
+        Reason.READ_STALE,
+        "VaultServer 'default' is behind at secret/data/shop/db: version 1 is said to be the last one, after version 2 "
+        "was read; a standby has to catch up; where a backup was restored, write the entry anew, or wait ten minutes",
+        id="behind",
+    ),
     pytest.param(
         SecretMountNotFoundError("nothing is mounted there", path=LOGIN),
         Reason.MOUNT_NOT_FOUND,

@@ -13,6 +13,7 @@ from elile.secrets.errors import (
     SecretAccessDeniedError,
     SecretDeletedError,
     SecretNotFoundError,
+    SecretsStaleAnswerError,
     SecretsUnavailableError,
     SecretVersionNotFoundError,
 )
@@ -641,3 +642,71 @@ async def test_stop_ends_what_is_under_way_and_drops_all_values(stage: Stage) ->
     with pytest.raises(asyncio.CancelledError):
         await looking
     assert len(stage.reads) == 0
+
+
+# ── answers that are older than one before ───────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_older_answer_is_no_answer(stage: Stage) -> None:
+    stage.vault.write("db", password="p2")
+    await stage.deliver("a")
+    stage.vault.prune("db", 2)  # as a standby tells it that has not heard of it
+    await stage.clock.advance(MINUTE)
+    assert stage.heard() == ["a"]
+    with pytest.raises(SecretsStaleAnswerError, match="version 1 is said to be the last one, after version 2 was read"):
+        await stage.version()
+    with pytest.raises(SecretsStaleAnswerError, match="version 1 is said to be the last one, after version 2 was read"):
+        await stage.value()
+    stage.vault.write("db", password="p2")
+    await stage.clock.advance(MINUTE)
+    assert "a" in stage.heard()
+    assert await stage.version() == 2
+
+
+async def test_an_entry_that_only_ever_answers_older_has_gone_back(stage: Stage) -> None:
+    stage.vault.write("db", password="p2")
+    await stage.deliver("a")
+    stage.vault.prune("db", 2)  # as after a backup was restored
+    await stage.clock.advance(9 * MINUTE)
+    with pytest.raises(SecretsStaleAnswerError):
+        await stage.version()
+    await stage.clock.advance(3 * MINUTE)
+    assert await stage.version() == 1
+
+
+async def test_two_answers_may_cross_on_the_way(stage: Stage) -> None:
+    await stage.deliver("a")
+    await stage.clock.advance(40.0)  # the value is not held any more
+    stage.vault.hold("read")
+    reading = asyncio.create_task(stage.value(), name="reading")
+    await stage.clock.advance(0)
+    stage.vault.write("db", password="p2")
+    assert await stage.version(max_age=-1.0) == 2
+    stage.vault.prune("db", 2)
+    stage.vault.release("read")
+    await stage.clock.advance(0)
+    with pytest.raises(SecretsStaleAnswerError):
+        await reading
+    assert await stage.version() == 2
+
+
+async def test_an_entry_that_was_written_anew_begins_with_one(stage: Stage) -> None:
+    stage.vault.write("db", password="p2")
+    await stage.deliver("a")
+    await stage.clock.advance(1.0)
+    stage.vault.remove("db")
+    stage.vault.write("db", password="new")
+    await stage.clock.advance(MINUTE)
+    assert stage.heard() == ["a"]
+    assert await stage.version() == 1
+
+
+async def test_a_refused_value_that_nobody_wants_again_is_polled_and_no_more(stage: Stage) -> None:
+    await stage.deliver("a")
+    await stage.clock.advance(40.0)
+    stage.vault.denied.add(("read", "secret/data/db"))
+    with pytest.raises(SecretAccessDeniedError):
+        await stage.value()
+    stage.calls()
+    await stage.clock.advance(10 * MINUTE)
+    assert stage.calls()["metadata"] <= 20
