@@ -317,7 +317,7 @@ class MemoryKube:
         return found
 
     async def _write(self, write: Write, resource: Resource) -> None:
-        self.writes.append(write)
+        self.writes.append(copy.deepcopy(write))  # the caller may go on with its own
         await self._turn(write.verb, resource)
 
     async def _turn(self, verb: str, resource: Resource) -> None:
