@@ -46,18 +46,21 @@ SECOND_LAB = ("--lab-name", "test-2")
 MISTAKES = "tests/e2e/test_bad_input.py"
 # One of its rules, about bookmarks, is a matter of time on a real server; by hand until that is settled.
 CONTRACT = "tests/e2e/test_fake_is_true.py"
+CONVERGENCE = "tests/property/test_convergence.py"
+# The same faults each time: `make chaos` is where others are looked for.
+SEED = ("--chaos-seed", "42")
 # Each lane is worked off in order, the lanes beside each other; a lab belongs to one lane.
 LANES = (
     (
         Suite("unit", ("tests/unit",)),
         Suite("property", ("tests/property",)),
-        Suite("golden", ("tests/golden",)),
-        Suite("fault", ("tests/fault",)),
+        Suite("golden", ("tests/golden",), covered=False),
+        Suite("fault", ("tests/fault",), covered=False),
     ),
     (Suite("e2e", ("tests/e2e", "tests/security"), ON_LAB, (f"--ignore={MISTAKES}", f"--ignore={CONTRACT}")),),
     (
-        Suite("mistakes", (MISTAKES,), ON_LAB, SECOND_LAB),
-        Suite("chaos sample", ("tests/chaos/test_nothing_rewritten.py",), ON_LAB, SECOND_LAB),
+        Suite("mistakes", (MISTAKES,), ON_LAB, SECOND_LAB, covered=False),
+        Suite("chaos samples", ("tests/chaos", CONVERGENCE), ON_LAB, (*SECOND_LAB, *SEED), covered=False),
     ),
 )
 
