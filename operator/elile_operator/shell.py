@@ -41,6 +41,22 @@ class EndlessBackoffs:
             yield 15.0 * random.uniform(0.7, 1.3)  # noqa: S311
 
 
+class NothingStored(kopf.DiffBaseStorage):
+    """No memory of handled states: nothing here asks for differences, and building them is half of what Kopf computes.
+
+    It is also why Kopf can never copy an object into an annotation of it.
+    """
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Keep nothing."""
+
+
 async def run(
     watches: Iterable[Watch],
     *,
@@ -102,6 +118,7 @@ def _register(watch: Watch, registry: kopf.OperatorRegistry, seen: Callable[[str
 def _settings() -> kopf.OperatorSettings:
     """What was measured to matter, see docs/adr/0001-kopf-as-event-source.md."""
     settings = kopf.OperatorSettings()
+    settings.persistence.diffbase_storage = NothingStored()
     settings.networking.error_backoffs = EndlessBackoffs()
     settings.networking.request_timeout = 60  # seconds; Kopf's 300 would let one hung request block a watch for minutes
     settings.networking.connect_timeout = 10

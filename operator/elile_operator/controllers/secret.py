@@ -96,7 +96,7 @@ class SecretController:
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring one object in line."""
-        secret = self._world.secrets.get(key)
+        secret = self._world.secret(key)
         if secret is None or (isinstance(secret, ElileSecret) and secret.metadata.deletion_timestamp):
             self._reads.unsubscribe(key)
             return Result.absent()

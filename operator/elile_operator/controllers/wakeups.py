@@ -60,7 +60,7 @@ class Wakeups:
         """A RoleBinding of the namespace came, changed or went: those who lacked rights there try again."""
         self._world.live.nudge(namespace)
         for key in self._world.secrets.by("namespace", namespace):
-            found = self._world.secrets.get(key)
+            found = self._world.secret(key)
             ready = find(found.status.conditions, "Ready") if isinstance(found, ElileSecret) else None
             if ready is not None and ready.reason == Reason.NAMESPACE_NOT_BOUND:
                 self._secrets.add(key, priority=Priority.URGENT)

@@ -1,19 +1,22 @@
 """What the operator knows of the cluster: one store for each kind it watches, and how objects find each other."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from elile_operator.api.elilesecret import ElileSecret
-from elile_operator.api.meta import MANAGED_BY, MANAGED_BY_LABEL, REFRESH_ANNOTATION
+from elile_operator.api.meta import MANAGED_BY, MANAGED_BY_LABEL
 from elile_operator.api.model import InvalidObject, ObjectMeta
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.controllers.managed import ManagedSecrets
+from elile_operator.controllers.packed import PackedSecret
 from elile_operator.decide.pods import PodView, read_pod
 from elile_operator.engine import Change, Entry, ObjectKey, ObjectStore
 from elile_operator.engine.body import Body
 
 __all__ = ["SECRET_SELECTOR", "Namespace", "Unreadable", "World", "spec_or_wish_changed"]
+
+V = TypeVar("V")
 
 SECRET_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 
@@ -39,16 +42,16 @@ class World:
     def __init__(self, live: ManagedSecrets) -> None:
         self._writing = False
         self.servers: ObjectStore[ObjectKey, VaultServer | Unreadable] = ObjectStore(
-            kind="VaultServer", key_of=_key, project=lambda body: _read(VaultServer, body)
+            kind="VaultServer", key_of=_key, project=lambda body: _read(VaultServer.from_body, body)
         )
-        self.secrets: ObjectStore[ObjectKey, ElileSecret | Unreadable] = ObjectStore(
+        self.secrets: ObjectStore[ObjectKey, PackedSecret | Unreadable] = ObjectStore(
             kind="ElileSecret",
             key_of=_key,
-            project=lambda body: _read(ElileSecret, body),
+            project=lambda body: _read(PackedSecret.of, body),
             indexes={
-                "server": lambda v: (v.spec.vault.server,) if isinstance(v, ElileSecret) else (),
-                "namespace": lambda v: (v.metadata.namespace,),
-                "target": lambda v: _targets(v) if isinstance(v, ElileSecret) else (),
+                "server": lambda v: (v.server,) if isinstance(v, PackedSecret) else (),
+                "namespace": lambda v: (v.namespace if isinstance(v, PackedSecret) else v.metadata.namespace,),
+                "target": lambda v: [(v.namespace, name) for name in v.targets] if isinstance(v, PackedSecret) else (),
             },
         )
         self.live = live
@@ -63,6 +66,11 @@ class World:
             key_of=_key,
             project=lambda body: Namespace(body["metadata"].get("labels") or {}),
         )
+
+    def secret(self, key: ObjectKey) -> ElileSecret | Unreadable | None:
+        """Return an ElileSecret as it is known."""
+        found = self.secrets.get(key)
+        return found.unpack() if isinstance(found, PackedSecret) else found
 
     def observe_own_write(self, body: Body) -> None:
         """Take a Secret that was just written by us: its change wakes nobody, and neither does the watch's echo."""
@@ -94,13 +102,7 @@ def spec_or_wish_changed(change: Change[ObjectKey, Any]) -> bool:
 
 
 def _wish(entry: Entry[Any] | None) -> str | None:
-    return entry.value.metadata.annotations.get(REFRESH_ANNOTATION) if entry is not None else None
-
-
-def _targets(secret: ElileSecret) -> set[tuple[str, str]]:
-    """The Secrets an object has to do with: the one it wants, and the one it had, which goes after a change."""
-    namespace = secret.metadata.namespace or ""
-    return {(namespace, name) for name in (secret.secret_name, secret.status.secret_name) if name}
+    return entry.value.wish if entry is not None and isinstance(entry.value, PackedSecret) else None
 
 
 def _key(body: Body) -> ObjectKey:
@@ -108,9 +110,9 @@ def _key(body: Body) -> ObjectKey:
     return ObjectKey(meta.get("namespace") or "", meta["name"])
 
 
-def _read(kind: type[Any], body: Body) -> Any:
+def _read(read: Callable[[Body], V], body: Body) -> V | Unreadable:
     try:
-        return kind.from_body(body)
+        return read(body)
     except InvalidObject as e:
         meta = body["metadata"]
         return Unreadable(

@@ -37,7 +37,7 @@ def gatherer(stage: Stage, *sources: dict[str, Any]) -> Gatherer:
     from datetime import timedelta
 
     stage.want(sources=list(sources))
-    server, secret = stage.world.servers.get(SERVER), stage.world.secrets.get(DB)
+    server, secret = stage.world.servers.get(SERVER), stage.world.secret(DB)
     assert isinstance(server, VaultServer)
     assert isinstance(secret, ElileSecret)
     stage.servers.link(server)

@@ -359,7 +359,7 @@ async def test_a_namespace_that_gets_the_right_label_is_served(stage: Stage) -> 
 
 async def test_reserved_metadata_is_refused_once_more(stage: Stage) -> None:
     stage.want()
-    found = stage.world.secrets.get(DB)
+    found = stage.world.secret(DB)
     assert found is not None
     spec = found.spec  # type: ignore[union-attr]
     target = spec.delivery.secret.model_copy(update={"labels": {"kubernetes.io/x": "1"}})

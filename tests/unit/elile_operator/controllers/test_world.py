@@ -20,7 +20,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
 def test_objects_are_read_as_their_kinds(stage: Stage) -> None:
     stage.serve()
     stage.want()
-    server, object_ = stage.world.servers.get(SERVER), stage.world.secrets.get(DB)
+    server, object_ = stage.world.servers.get(SERVER), stage.world.secret(DB)
     assert isinstance(server, VaultServer)
     assert isinstance(object_, ElileSecret)
     assert (server.spec.address, object_.secret_name) == ("https://vault.test:8200", "db")
@@ -28,7 +28,7 @@ def test_objects_are_read_as_their_kinds(stage: Stage) -> None:
 
 def test_an_object_of_another_version_is_kept_by_name_with_what_is_wrong(stage: Stage) -> None:
     stage.put(ELILE_SECRETS, elile_secret(generation=4, sources=[], colour="blue"))
-    assert stage.world.secrets.get(DB) == Unreadable(
+    assert stage.world.secret(DB) == Unreadable(
         ObjectMeta(name="db", namespace="shop", uid="uid-db", generation=4),
         "spec.sources must hold at least 1; spec.colour is not known to this version of Elile; correct its name or "
         "remove it",
@@ -36,7 +36,7 @@ def test_an_object_of_another_version_is_kept_by_name_with_what_is_wrong(stage: 
     assert stage.world.secrets.by("namespace", "shop") == {DB}
     assert stage.world.secrets.by("server", "default") == set()
     stage.put(ELILE_SECRETS, elile_secret(generation=5))
-    assert isinstance(stage.world.secrets.get(DB), ElileSecret), "until it can be read"
+    assert isinstance(stage.world.secret(DB), ElileSecret), "until it can be read"
 
 
 def test_an_unreadable_object_without_most_of_its_metadata(stage: Stage) -> None:
