@@ -34,6 +34,7 @@ _READ_ERRORS = (SecretsError, IdentityError, KubeError)
 HOLD_VALUES = 30.0
 # A failing entry is looked at sooner than its interval says, at first: most causes are mended within a minute.
 RETRY_BASE = 1.0
+_NOTHING_PINNED: frozenset[int] = frozenset()
 # Answers that are older than one before come from a standby that is behind; if they say nothing else for so long, it is
 # the entry that went back, as it does when a backup is restored.
 BEHIND = 600.0
@@ -58,6 +59,7 @@ class ReadObserver(Protocol):
 class _Known(Generic[R]):
     """What is known of one entry. Versions are compared one by one, since reads and polls tell of different ones."""
 
+    entry: Entry  # the one copy of it that is kept
     readers: dict[R, tuple[float, frozenset[int]]] = field(default_factory=dict)  # interval, pinned versions
     facts: dict[int, KVVersionState] = field(default_factory=dict)  # of the versions that somebody wants and that exist
     current: int | None = None
@@ -110,7 +112,7 @@ class SharedReads(Generic[R]):
         self._usable = usable
         self._origin = origin
         self._known: dict[Entry, _Known[R]] = {}
-        self._of_reader: dict[R, frozenset[Entry]] = {}
+        self._of_reader: dict[R, tuple[Entry, ...]] = {}
         self._flights: Flights[tuple[Entry, int | str]] = Flights("read")
 
     # ── who reads ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -118,23 +120,26 @@ class SharedReads(Generic[R]):
     def subscribe(self, reader: R, entries: Mapping[Entry, frozenset[int]], *, interval: timedelta) -> None:
         """Have entries polled for a reader at its interval, with the versions it is pinned to; replaces what it had."""
         seconds = interval.total_seconds()
-        for gone in self._of_reader.get(reader, frozenset()) - entries.keys():
-            self._leave(reader, gone)
-        self._of_reader[reader] = frozenset(entries)
+        for before in self._of_reader.get(reader, ()):
+            if before not in entries:
+                self._leave(reader, before)
+        kept = []
         for entry, pinned in entries.items():
             known = self._known.get(entry)
             if known is None:
-                known = self._known[entry] = _Known(since=self._clock.now())
+                known = self._known[entry] = _Known(entry, since=self._clock.now())
                 # The first look is the reader's own; the polls after it are spread over the interval.
                 self._polls.add_after(entry, seconds * (0.5 + 0.5 * self._rand()))
-            before = known.interval if known.readers else seconds
-            known.readers[reader] = (seconds, pinned)
-            if known.interval < before:
+            interval_before = known.interval if known.readers else seconds
+            known.readers[reader] = (seconds, pinned or _NOTHING_PINNED)
+            if known.interval < interval_before:
                 self._polls.add_after(entry, known.interval * self._rand())
+            kept.append(known.entry)
+        self._of_reader[reader] = tuple(kept)
 
     def unsubscribe(self, reader: R) -> None:
         """Forget a reader, and the entries that nobody else reads."""
-        for entry in self._of_reader.pop(reader, frozenset()):
+        for entry in self._of_reader.pop(reader, ()):
             self._leave(reader, entry)
 
     def in_use(self, identity: Identity) -> bool:
