@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from lab.cluster import Lab
+from lab.control import Component
+from lab.errors import LabError
 from tests.e2e.support.cluster import Cluster, eventually
 from tests.e2e.support.fixtures import SYSTEM
 from tests.e2e.support.operator import Operator
@@ -157,7 +159,20 @@ class Parts:
                 time.sleep(seconds)
                 component.thaw()
         if fault is not Fault.FREEZE:
-            component.start()
+            self._start(component)
+
+    @staticmethod
+    def _start(component: Component) -> None:
+        """Start a server until it stays: an API server ends by itself while etcd is frozen, as kubelet would see."""
+        ends = time.monotonic() + READY_WITHIN
+        while True:
+            try:
+                component.start()
+            except LabError:
+                if time.monotonic() > ends:
+                    raise
+            else:
+                return
 
     def _hit_operator(self, fault: Fault, seconds: float) -> None:
         match fault:
