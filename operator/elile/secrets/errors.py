@@ -1,16 +1,23 @@
 """The closed set of errors that reading secrets can raise; foreign text stops here."""
 
 import copyreg
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 __all__ = [
     "SecretAccessDeniedError",
+    "SecretBackendMissingError",
+    "SecretConflictError",
     "SecretDeletedError",
+    "SecretManagedElsewhereError",
     "SecretMountNotFoundError",
     "SecretNotFoundError",
+    "SecretValidationError",
     "SecretVersionNotFoundError",
     "SecretsAuthenticationError",
+    "SecretsClosedError",
+    "SecretsConfigurationError",
     "SecretsError",
     "SecretsMalformedResponseError",
     "SecretsRateLimitedError",
@@ -112,3 +119,31 @@ class SecretsRateLimitedError(SecretsUnavailableError):
     def __init__(self, detail: str, *, path: str = "", retry_after: float | None = None) -> None:
         super().__init__(detail, path=path)
         self.retry_after = retry_after
+
+
+class SecretConflictError(SecretsError):
+    """Somebody else wrote meanwhile: the version is not the one that was expected, or a key was used for other data."""
+
+
+class SecretManagedElsewhereError(SecretsError):
+    """The value is not ours to change: a mounted file, or an entry that the operator rotates."""
+
+
+class SecretValidationError(SecretsError):
+    """The entry has not the shape that was asked for; `problems` maps fields to what is wrong, without values."""
+
+    def __init__(self, problems: Mapping[str, str], *, path: str = "", backend: str = "") -> None:
+        super().__init__("; ".join(f"{field} {what}" for field, what in problems.items()), path=path, backend=backend)
+        self.problems = dict(problems)
+
+
+class SecretsConfigurationError(SecretsError):
+    """The configuration cannot work, or is refused in production; all problems are named at once."""
+
+
+class SecretBackendMissingError(SecretsError):
+    """The backend needs a package that is not installed (the text names the extra), or is not available yet."""
+
+
+class SecretsClosedError(SecretsError):
+    """The manager was closed; make another one."""

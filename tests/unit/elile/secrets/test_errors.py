@@ -14,10 +14,15 @@ import pytest
 from elile.secrets import errors
 from elile.secrets.errors import (
     SecretAccessDeniedError,
+    SecretBackendMissingError,
+    SecretConflictError,
     SecretDeletedError,
+    SecretManagedElsewhereError,
     SecretMountNotFoundError,
     SecretNotFoundError,
     SecretsAuthenticationError,
+    SecretsClosedError,
+    SecretsConfigurationError,
     SecretsError,
     SecretsMalformedResponseError,
     SecretsRateLimitedError,
@@ -26,15 +31,18 @@ from elile.secrets.errors import (
     SecretsStaleAnswerError,
     SecretsTLSError,
     SecretsUnavailableError,
+    SecretValidationError,
     SecretVersionNotFoundError,
 )
 
 WHEN = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
 DELETED = SecretDeletedError("version 2 is deleted", path="kv/data/a", version=2, deleted_at=WHEN, destroyed=False)
 RATE_LIMITED = SecretsRateLimitedError("the server throttles", path="kv/data/a", retry_after=3.0)
+INVALID = SecretValidationError({"host": "is missing"}, path="kv/data/a", backend="other")
 EVERY = [
     DELETED,
     RATE_LIMITED,
+    INVALID,
     *(
         kind("a detail", path="kv/data/a", backend="other")
         for kind in (
@@ -50,6 +58,11 @@ EVERY = [
             SecretsStaleAnswerError,
             SecretsTLSError,
             SecretsMalformedResponseError,
+            SecretConflictError,
+            SecretManagedElsewhereError,
+            SecretsConfigurationError,
+            SecretBackendMissingError,
+            SecretsClosedError,
         )
     ),
 ]
