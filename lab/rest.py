@@ -64,8 +64,9 @@ class Client:
         try:
             connection = self._connection = self._connection or self._connect()
             connection.request(method, path, data, sent)
-            response = connection.getresponse()
-            return response.status, response.read().decode(errors="replace")
+            # Closed in any case: an answer that breaks off in its middle keeps the socket open beside its connection.
+            with connection.getresponse() as response:
+                return response.status, response.read().decode(errors="replace")
         except (http.client.HTTPException, OSError) as error:
             self.close()
             # A server closes idle connections when it likes; a second try on a new one tells that from a dead server.

@@ -33,7 +33,8 @@ def certain() -> Iterator[None]:
     except rest.UnreachableError as e:
         raise UncertainError(str(e)) from None
     except rest.RefusedError as e:
-        if e.status >= 500 or e.status == 429:
+        # 307: an OpenBao that has just been started is a standby of its own for a moment.
+        if e.status >= 500 or e.status in (307, 429):
             raise UncertainError(str(e)) from None
         raise
     except ValueError as e:  # an answer that was cut off

@@ -68,9 +68,9 @@ class History:
         try:
             what = {"key": _b64(PREFIX), "range_end": _b64(PREFIX[:-1] + "0"), "start_revision": self._next}
             connection.request("POST", "/v3/watch", json.dumps({"create_request": what}))
-            answer = connection.getresponse()
-            while not self._stopping.is_set() and (line := answer.readline()):
-                self._take(json.loads(line)["result"])
+            with connection.getresponse() as answer:
+                while not self._stopping.is_set() and (line := answer.readline()):
+                    self._take(json.loads(line)["result"])
         finally:
             connection.close()
 
