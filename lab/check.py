@@ -55,6 +55,7 @@ LANES = (
         Suite("unit", ("tests/unit",)),
         Suite("property", ("tests/property",)),
         Suite("golden", ("tests/golden",), covered=False),
+        Suite("services", ("tests/services",)),
         Suite("fault", ("tests/fault",), covered=False),
     ),
     (Suite("e2e", ("tests/e2e", "tests/security"), ON_LAB, (f"--ignore={MISTAKES}", f"--ignore={CONTRACT}")),),

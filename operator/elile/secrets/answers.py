@@ -39,6 +39,14 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenState:
+    """What a token says of itself: the seconds it has left, None for one without an end, and whether it renews."""
+
+    ttl: float | None
+    renewable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class KVVersionState:
     """Whether one version of a KV v2 entry is still readable, and when it was written."""
 
@@ -66,3 +74,4 @@ class KVValue:
     version: int
     data: Redacted[Mapping[str, Any]]
     created: datetime | None = field(default=None, compare=False)
+    custom: Mapping[str, str] = field(default_factory=dict, compare=False)  # the entry's custom metadata

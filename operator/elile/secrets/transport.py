@@ -30,7 +30,7 @@ class VaultEndpoint:
 
     `address` is scheme, host and port. `ca_pem` replaces the system's certificate authorities. `server_name` is the
     name the certificate must hold, when it is not the host. `timeout` in seconds bounds connecting and the whole
-    answer, each. `pool` is how many connections are kept open.
+    answer, each. `pool` is how many connections are kept open. `namespace` is of Vault Enterprise and OpenBao.
     """
 
     address: str
@@ -38,6 +38,7 @@ class VaultEndpoint:
     server_name: str | None = None
     timeout: float = 10.0
     pool: int = 16
+    namespace: str | None = None
 
 
 # OpenSSL's verification results; what is not named here says nothing about who signed.

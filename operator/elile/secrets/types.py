@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from elile.secrets.errors import SecretNotFoundError, SecretValidationError
 from elile.secrets.redact import MASK, Redacted, SecretBytes, SecretStr
@@ -159,10 +160,37 @@ class HealthReport:
 # ── typed shapes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class TypedSecret(BaseModel):
+def _without_values(value: Any, validate: Callable[[Any], Any]) -> Any:
+    try:
+        return validate(value)
+    except ValidationError as e:
+        title = e.title
+        lines = [
+            InitErrorDetails(
+                type=PydanticCustomError(error["type"], what),
+                loc=error["loc"],
+                input=MASK,
+            )
+            for error, what in _explained(e)
+        ]
+    raise ValidationError.from_exception_data(title, lines)
+
+
+class ValueFreeModel(BaseModel):
+    """A model whose validation errors hold no input, however they are read: pydantic hides it from their text alone."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        """Put the outermost validator around the model, so that it sees what every other one raises."""
+        return core_schema.no_info_wrap_validator_function(_without_values, handler(source))
+
+
+class TypedSecret(ValueFreeModel):
     """An entry whose keys are known. Other keys are left alone; secret ones are SecretStr, and stay it in dumps."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
     shape: ClassVar[str]
 
@@ -172,8 +200,7 @@ class TypedSecret(BaseModel):
         try:
             return cls.model_validate(dict(data))
         except ValidationError as e:
-            # Pydantic's error keeps the input, however it is printed: it ends here.
-            problems = {_field(error["loc"]): _what(error["type"], error["msg"]) for error in e.errors()}
+            problems = problems_of(e)
         raise SecretValidationError(problems, path=path)
 
 
@@ -186,6 +213,13 @@ _WHAT = {
     "model_type": "must be an object",
     "literal_error": "is not one of the values that are known",
     "enum": "is not one of the values that are known",
+    "bool_parsing": "must be true or false",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "mapping_type": "must be an object",
+    "path_type": "must be the path of a file",
+    "extra_forbidden": "is not known",
+    "greater_than": "is too small",
     "greater_than_equal": "is too small",
     "less_than_equal": "is too large",
     "string_too_short": "is empty",
@@ -193,13 +227,16 @@ _WHAT = {
 }
 
 
-def _what(kind: str, message: str) -> str:
-    # `value_error` carries a message of ours; any other text of pydantic's could quote the input.
-    return _WHAT.get(kind) or (message.removeprefix("Value error, ") if kind == "value_error" else "cannot be read")
+def _explained(error: ValidationError) -> Iterator[tuple[ErrorDetails, str]]:
+    for found in error.errors(include_input=False, include_context=False, include_url=False):
+        kind, message = found["type"], found["msg"].removeprefix("Value error, ")
+        # `value_error` carries a message of ours; any other text of pydantic's could quote the input.
+        yield found, _WHAT.get(kind) or (message if kind == "value_error" else "cannot be read")
 
 
-def _field(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location)) or "the entry"
+def problems_of(error: ValidationError) -> dict[str, str]:
+    """Say what is wrong by field, without values."""
+    return {".".join(map(str, found["loc"])) or "the entry": what for found, what in _explained(error)}
 
 
 class DatabaseCredentials(TypedSecret):
@@ -230,11 +267,10 @@ class DatabaseCredentials(TypedSecret):
 
     def url(self, scheme: str | None = None) -> SecretStr:
         """Return the connection URL, percent-encoded; `scheme` such as `postgresql+asyncpg`, else the driver."""
-        user, password = quote(self.username, safe=""), quote(self.password.reveal(), safe="")
+        user, password, database = map(_quoted, (self.username, self.password.reveal(), self.database))
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port else ""
-        query = "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in self.options.items())
-        database = quote(self.database, safe="")
+        query = "&".join(f"{_quoted(k)}={_quoted(v)}" for k, v in self.options.items())
         url = f"{scheme or self.driver}://{user}:{password}@{host}{port}/{database}"
         return SecretStr(f"{url}?{query}" if query else url)
 
@@ -254,13 +290,18 @@ class DatabaseCredentials(TypedSecret):
         return {**{k: v for k, v in found.items() if v is not None}, "password": self.password.reveal(), **ssl}
 
 
+def _quoted(text: str) -> str:
+    # JSON may hold half a surrogate pair; the error of a plain encode would carry the whole value.
+    return quote(text, safe="", errors="surrogatepass")
+
+
 def parse_database_url(text: str) -> dict[str, Any]:
     """Take a connection URL apart into the fields of DatabaseCredentials. Raises ValueError without the text."""
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError:
-        raise ValueError("is not a URL of a database") from None
+    except ValueError:  # its text quotes parts of the URL, so it must not be the context of ours either
+        parts = urlsplit("")
     if not parts.scheme or not parts.hostname:
         raise ValueError("is not a URL of a database")
     found = {
@@ -270,7 +311,7 @@ def parse_database_url(text: str) -> dict[str, Any]:
         "username": unquote(parts.username) if parts.username else None,
         "password": unquote(parts.password) if parts.password is not None else None,
         "database": unquote(parts.path.removeprefix("/")),
-        "options": dict(parse_qsl(parts.query)),
+        "options": dict(parse_qsl(parts.query, keep_blank_values=True)),
     }
     return {key: value for key, value in found.items() if value is not None}
 
@@ -351,10 +392,10 @@ class KeyStatus(StrEnum):
     DISABLED = "disabled"
 
 
-class EncryptionKey(BaseModel):
+class EncryptionKey(ValueFreeModel):
     """One key of a set. Its bytes are redacted; `material` in an entry is base64, as Fernet writes its keys."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="ignore")
 
     id: str
     algorithm: KeyAlgorithm = KeyAlgorithm.AES256GCM
@@ -400,14 +441,14 @@ class EncryptionKeys(TypedSecret):
         if isinstance(keys, str):  # a Secret and an environment variable hold texts only
             try:
                 keys = json.loads(keys)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise ValueError("keys must be an object") from None
         if not isinstance(keys, dict) or not all(isinstance(key, dict) for key in keys.values()):
             raise ValueError("keys must be an object")
         found = {name: {**key, "id": name} for name, key in keys.items()}
         usable = {n: k for n, k in found.items() if k.get("status") != KeyStatus.DISABLED}
         name = data.get("primary")
-        if name not in usable:
+        if not isinstance(name, str) or name not in usable:
             raise ValueError("primary must name one of the keys that is not disabled")
         others = [key for other, key in usable.items() if other != name]
         return {"primary": {**usable[name], "status": "primary"}, "decrypt_only": others}

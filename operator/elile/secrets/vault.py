@@ -13,13 +13,15 @@ import hvac.api.secrets_engines
 import hvac.exceptions
 import requests
 
-from elile.secrets.answers import Flavor, KVMetadata, KVValue, KVVersionState, Login, ServerState
+from elile.secrets.answers import Flavor, KVMetadata, KVValue, KVVersionState, Login, ServerState, TokenState
 from elile.secrets.errors import (
     SecretAccessDeniedError,
+    SecretConflictError,
     SecretDeletedError,
     SecretMountNotFoundError,
     SecretNotFoundError,
     SecretsAuthenticationError,
+    SecretsConfigurationError,
     SecretsError,
     SecretsMalformedResponseError,
     SecretsRateLimitedError,
@@ -77,6 +79,23 @@ class VaultClient:
             method = hvac.api.auth_methods.Kubernetes(self._adapter(on_behalf_of=on_behalf_of))
             return _login(method.login(role, jwt.reveal(), use_token=False, mount_point=mount))
 
+    def login_approle(self, *, mount: str, role_id: str, secret_id: SecretStr) -> Login:
+        """Exchange an AppRole for a token of the server's.
+
+        Raises SecretMountNotFoundError or SecretsAuthenticationError when refused.
+        """
+        path = f"auth/{mount}/login"
+        with _converted(path, login=True):
+            method = hvac.api.auth_methods.AppRole(self._adapter())
+            return _login(method.login(role_id, secret_id.reveal(), use_token=False, mount_point=mount))
+
+    def look_up(self, token: SecretStr) -> TokenState:
+        """Ask a token how long it lasts. Raises SecretAccessDeniedError for one that is not valid (any more)."""
+        with _converted("auth/token/lookup-self"):
+            data = _mapping(_mapping(hvac.api.auth_methods.Token(self._adapter(token)).lookup_self())["data"])
+            seconds = float(data["ttl"])
+            return TokenState(seconds if data.get("expire_time") else None, bool(data.get("renewable")))
+
     def renew(self, token: SecretStr) -> Login:
         """Renew a token; near its maximum age the granted seconds shrink."""
         with _converted("auth/token/renew-self"):
@@ -124,7 +143,34 @@ class VaultClient:
             data = _mapping(_mapping(body)["data"])
             metadata = _mapping(data["metadata"])
             created = _time(metadata.get("created_time"))
-            return KVValue(int(metadata["version"]), Redacted(_mapping(data["data"])), created)
+            custom = {str(k): str(v) for k, v in (metadata.get("custom_metadata") or {}).items()}
+            return KVValue(int(metadata["version"]), Redacted(_mapping(data["data"])), created, custom)
+
+    def kv2_write(self, token: SecretStr, *, mount: str, path: str, data: Mapping[str, Any], cas: int | None) -> int:
+        """Write the next version and return its number. `cas` is the version that must be current, 0 for none.
+
+        Raises SecretConflictError, SecretMountNotFoundError, SecretAccessDeniedError.
+        """
+        with _converted(f"{mount}/data/{path}"):
+            body = self._kv2(token, "").create_or_update_secret(path, dict(data), cas=cas, mount_point=mount)
+            return int(_mapping(_mapping(body)["data"])["version"])
+
+    def kv2_remove(self, token: SecretStr, *, mount: str, path: str) -> None:
+        """Remove an entry with all its versions; none there is no error."""
+        with _converted(f"{mount}/metadata/{path}"):
+            self._kv2(token, "").delete_metadata_and_all_versions(path, mount_point=mount)
+
+    def kv1_read(self, token: SecretStr, *, mount: str, path: str) -> Redacted[Mapping[str, Any]]:
+        """Read an entry of version 1 of the engine, which has no versions. Raises as `kv2_read` does."""
+        with _converted(f"{mount}/{path}"):
+            body = hvac.api.secrets_engines.KvV1(self._adapter(token)).read_secret(path, mount_point=mount)
+            return Redacted(_mapping(_mapping(body)["data"]))
+
+    def kv1_write(self, token: SecretStr, *, mount: str, path: str, data: Mapping[str, Any]) -> None:
+        """Replace an entry of version 1 of the engine."""
+        with _converted(f"{mount}/{path}"):
+            method = hvac.api.secrets_engines.KvV1(self._adapter(token))
+            method.create_or_update_secret(path, dict(data), method="POST", mount_point=mount)
 
     def _kv2(self, token: SecretStr, on_behalf_of: str) -> Any:
         return hvac.api.secrets_engines.KvV2(self._adapter(token, on_behalf_of=on_behalf_of))
@@ -135,6 +181,7 @@ class VaultClient:
             token=token.reveal() if token else None,
             timeout=self.endpoint.timeout,
             session=self._session,
+            namespace=self.endpoint.namespace,
             allow_redirects=False,
             on_behalf_of=on_behalf_of,
         )
@@ -183,6 +230,9 @@ class _RefusedError(Exception):
 @contextmanager
 def _converted(path: str, *, version: int | None = None, login: bool = False) -> Iterator[None]:
     """Let nothing out but our own errors; the server's text may hold a path or a value, so it stays behind."""
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        # A path is a part of a URL: this one would be another entry, or another API, by the time the server reads it.
+        raise SecretsConfigurationError("a path has no empty parts, no '.' and no '..'; correct it", path=path)
     try:
         yield
     except SecretsError as e:
@@ -215,6 +265,8 @@ def _from_status(refused: _RefusedError, path: str, version: int | None, login: 
     # The last one is a 500: a method that was enabled and never told where the API server is.
     if login and (status in (400, 401, 403) or refused.says("could not load backend configuration")):
         return SecretsAuthenticationError("the login was refused", path=path)
+    if status == 400 and refused.says("check-and-set parameter did not match"):
+        return SecretConflictError("the current version is not the one that was expected", path=path)
     if status in (401, 403):
         return SecretAccessDeniedError("permission denied", path=path)
     if status == 404:

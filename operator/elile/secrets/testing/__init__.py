@@ -1,0 +1,1 @@
+"""What tests of applications need: stand-ins for the places that secrets come from."""

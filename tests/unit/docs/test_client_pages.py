@@ -1,0 +1,94 @@
+"""Every piece of Python in the pages about the client library runs as it is printed."""
+
+import ast
+import inspect
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+import elile.secrets
+from elile.secrets import (
+    AIProviderSecrets,
+    DatabaseCredentials,
+    SecretPath,
+    SecretsManager,
+    SecretValue,
+    create_secrets_config,
+    set_secrets_manager,
+)
+from elile.secrets.manager import _Process
+
+PAGES = Path(__file__).parents[3] / "docs" / "client"
+
+
+def pieces(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (PAGES / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+async def run(code: str, names: dict[str, Any]) -> None:
+    """Run code that may await at its top, as in the interactive interpreter of asyncio."""
+    compiled = compile(code, "page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    answer = eval(compiled, names)  # noqa: S307 - our own pages
+    if inspect.isawaitable(answer):
+        await answer
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(_Process, "manager", None)
+
+
+async def test_five_minutes(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    for piece in pieces("index.md"):
+        await run(piece, names)
+    assert "s3cret" not in capsys.readouterr().out
+    set_secrets_manager(names["manager"])
+    await elile.secrets.reset_secrets_manager()
+
+
+async def test_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_ADDR", "https://vault.example:8200")
+    monkeypatch.setenv("VAULT_ROLE", "shop")
+    names = {name: getattr(elile.secrets, name) for name in elile.secrets.__all__}
+    names |= {"Protocol": Protocol, "Enum": Enum, "Any": Any}
+    manager, path, config, cache = pieces("seed.md")
+    await run(manager, names)
+    for method, planned in inspect.getmembers(names["SecretsManager"], inspect.iscoroutinefunction):
+        ours = inspect.signature(getattr(SecretsManager, method)).parameters
+        assert list(inspect.signature(planned).parameters) == list(ours)[: len(inspect.signature(planned).parameters)]
+    await run(path, names)
+    assert {p.name: p.value for p in names["SecretPath"]} == {p.name: p.value for p in SecretPath}
+    await run(
+        config.replace('config = create_secrets_config("dev', 'first = config\nconfig = create_secrets_config("dev'),
+        names,
+    )
+    assert names["config"].backend == "environment"
+    await run(cache, names)
+    assert names["cache"].stats().entries == 0
+
+
+def test_the_names_of_the_plan() -> None:
+    planned = """
+        SecretsManager SecretPath SecretValue SecretMetadata DatabaseCredentials ProviderApiKey
+        AIProviderSecrets EncryptionKeys VaultConfig AWSSecretsConfig AzureKeyVaultConfig
+        GCPSecretManagerConfig SecretsConfig create_secrets_config SecretCache SecretCacheConfig
+        EnvironmentSecretsManager VaultSecretsManager get_database_credentials
+        get_ai_provider_secrets get_encryption_keys get_provider_api_key
+    """
+    assert set(planned.split()) <= set(elile.secrets.__all__)
+    assert {AIProviderSecrets, DatabaseCredentials, SecretValue, create_secrets_config}
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    named = re.findall(r"`(tests/[a-z_/0-9]+\.py)(?:::(\w+))?`", (PAGES / "seed.md").read_text())
+    assert len(named) >= 8
+    for file, function in named:
+        text = (PAGES.parents[1] / file).read_text()
+        assert not function or f"def {function}(" in text, function
