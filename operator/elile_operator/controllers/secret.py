@@ -192,13 +192,17 @@ class SecretController:
         live: LiveSecret | None,
         sources: tuple[SourceStatus, ...],
         write: Write,
+        *,
+        again: bool = False,
     ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write] | Violation:
         namespace = secret.metadata.namespace or ""
         where = f"Secret {namespace}/{secret.secret_name}"
         try:
             written = await self._writer.write(body, live)
         except KubeConflictError:
-            return await self._on_conflict(secret, data, live, sources, write)
+            if again:
+                raise  # changing under our hands: back off
+            return await self._on_conflict(secret, data, sources, write)
         except KubeForbiddenError:
             return not_bound(namespace, self._account)
         except KubeInvalidError:
@@ -217,7 +221,6 @@ class SecretController:
         self,
         secret: ElileSecret,
         data: Rendered,
-        live: LiveSecret | None,
         sources: tuple[SourceStatus, ...],
         write: Write,
     ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write] | Violation:
@@ -226,16 +229,14 @@ class SecretController:
         actual = read_secret(found, self._key) if found else None
         if refused := check_ownership(secret, actual):
             return refused
-        if (actual and actual.uid) == (live and live.uid):
-            raise KubeConflictError("apply Secret", status=409, reason="Conflict")  # changing under our hands: back off
         stamp, wanted = self._key.stamp(data), frame(secret)
-        again = plan_write(secret, actual, wanted, stamp, sources)
-        if again is None and actual is not None:
+        planned = plan_write(secret, actual, wanted, stamp, sources)
+        if planned is None and actual is not None:
             self._world.live.observe(found or {})
             return actual, sources, write
-        assert again is not None  # noqa: S101 - a Secret that does not exist is always written
-        body = manifest(wanted, data, stamp, again.revision)
-        return await self._write(secret, body, data, actual, sources, again)
+        assert planned is not None  # noqa: S101 - a Secret that does not exist is always written
+        body = manifest(wanted, data, stamp, planned.revision)
+        return await self._write(secret, body, data, actual, sources, planned, again=True)
 
     async def _expose(
         self,

@@ -6,6 +6,7 @@ from elile.secrets.errors import (
     SecretMountNotFoundError,
     SecretNotFoundError,
     SecretsAuthenticationError,
+    SecretsConfigurationError,
     SecretsError,
     SecretsMalformedResponseError,
     SecretsRateLimitedError,
@@ -103,6 +104,8 @@ def explain_read(error: SecretsError, read: SourceRead, address: str) -> Violati
                 "of the VaultServer or is not bound to this ServiceAccount and namespace, the auth method has no token "
                 "reviewer, or there is no auth method at that mount",
             )
+        case SecretsConfigurationError():
+            return Violation(Reason.SPEC_INVALID, f"{source}.kv names {where}: {error.detail}")
         case SecretsStaleAnswerError():
             return Violation(
                 Reason.READ_STALE,

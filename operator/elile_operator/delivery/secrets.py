@@ -27,14 +27,17 @@ class SecretWriter:
     async def write(self, body: dict[str, Any], live: LiveSecret | None) -> Json:
         """Write the Secret and return it as it is now.
 
-        1. Apply. `live` None: only if there is none. Else: only if it still is the object with that uid.
+        1. Apply. `live` None: only if there is none. Else: only if it still is that object in that version. A write
+           that was given up may be under way yet, in a server that was frozen or behind another leader; without the
+           version it would land on top of a later one, and take the value back for a moment.
         2. Remove the data keys that others added, exactly while nothing else changed.
 
         Raises KubeConflictError when it is not what it was thought to be: look again, then decide again.
         """
         metadata = body["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
-        precondition = {"uid": live.uid} if live else {"resourceVersion": ONLY_CREATE}
+        seen = {"uid": live.uid, "resourceVersion": live.resource_version} if live else {}
+        precondition = seen or {"resourceVersion": ONLY_CREATE}
         asked = {**body, "metadata": {**metadata, **precondition}}
         try:
             written = await self._kube.apply(SECRETS, namespace, name, body=asked, manager=FieldManager.SECRETS)

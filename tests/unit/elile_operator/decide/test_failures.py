@@ -11,6 +11,7 @@ from elile.secrets.errors import (
     SecretMountNotFoundError,
     SecretNotFoundError,
     SecretsAuthenticationError,
+    SecretsConfigurationError,
     SecretsError,
     SecretsMalformedResponseError,
     SecretsRateLimitedError,
@@ -72,6 +73,12 @@ OF_THE_SERVER = [
 ]
 
 OF_A_READ = [
+    pytest.param(
+        SecretsConfigurationError("a path has no empty parts, no '.' and no '..'; correct it", path="secret/data/a//b"),
+        Reason.SPEC_INVALID,
+        "spec.sources[main].kv names secret/data/a//b: a path has no empty parts, no '.' and no '..'; correct it",
+        id="path",
+    ),
     pytest.param(
         SecretsStaleAnswerError("version 1 is said to be the last one, after version 2 was read", path=WHERE),
         Reason.READ_STALE,
@@ -168,7 +175,15 @@ def test_an_error_says_what_is_wrong_with_a_source(error: SecretsError, reason: 
 def test_every_error_of_the_library_has_a_case() -> None:
     cases = {type(case.values[0]) for case in [*OF_THE_SERVER, *OF_A_READ]}
     named = {getattr(errors, name) for name in errors.__all__}
-    assert named - cases == {SecretsError}
+    # Of managers, of writes and of typed secrets: the operator's reads cannot end in one.
+    elsewhere = {
+        errors.SecretBackendMissingError,
+        errors.SecretConflictError,
+        errors.SecretManagedElsewhereError,
+        errors.SecretsClosedError,
+        errors.SecretValidationError,
+    }
+    assert named - cases == {SecretsError} | elsewhere
 
 
 def test_an_error_without_a_kind_of_its_own_is_no_answer() -> None:

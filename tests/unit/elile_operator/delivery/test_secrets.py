@@ -84,8 +84,18 @@ async def test_an_update_names_the_object_it_is_for(kube: MemoryKube, writer: Se
     known = live(kube)
     await writer.write(wanted(password="p2"), known)
     asked = kube.writes[-1].body["metadata"]
-    assert (asked["uid"], asked.get("resourceVersion")) == (known.uid, None)
+    assert (asked["uid"], asked["resourceVersion"]) == (known.uid, known.resource_version)
     assert found(kube)["data"] == {"password": encoded("p2")}
+
+
+async def test_a_write_that_comes_late_does_not_land_on_a_later_one(kube: MemoryKube, writer: SecretWriter) -> None:
+    """As one that was given up while the API server was frozen, and is carried out when it thaws."""
+    await writer.write(wanted(password="p1"), None)
+    known = live(kube)
+    await writer.write(wanted(password="p3"), known)
+    with pytest.raises(KubeConflictError):
+        await writer.write(wanted(password="p2"), known)
+    assert found(kube)["data"] == {"password": encoded("p3")}
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["made anew", "gone"])
