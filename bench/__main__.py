@@ -26,7 +26,7 @@ def main() -> int:
     given = parser.parse_args()
     figures: list[Figure] = []
     print(f"{platform.machine()}, Python {platform.python_version()}, Linux {platform.release()}\n")
-    print("| figure | value | how |\n|---|---|---|")
+    print("| figure | value | budget | how |\n|---|---|---|---|")
     with world(given.lab_name, Path(tempfile.mkdtemp(prefix="elile-bench-"))) as w:
         scenarios = [
             ("delivery", delivery(w, tries=given.tries)),
@@ -38,7 +38,7 @@ def main() -> int:
                 continue
             for found in scenario:
                 figures.append(found)
-                print(f"| {found['figure']} | {found['value']} | {found['how']} |", flush=True)
+                print(" | ".join(("", *map(str, found.values()), "")).strip(), flush=True)
     save(given.output, figures)
     return 0
 
