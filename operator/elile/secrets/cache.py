@@ -1,7 +1,6 @@
 """What was read is kept for a while: one load however many ask, refreshed before it is old, stale only in an outage."""
 
 import copy
-import dataclasses
 import hashlib
 import json
 import logging
@@ -13,11 +12,12 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
+from elile.secrets.cache_config import CacheObserver, CacheStats, SecretCacheConfig
+from elile.secrets.cache_loads import Entry, Flight, Load, done, failed, other_than
 from elile.secrets.errors import (
     SecretAccessDeniedError,
     SecretNotFoundError,
@@ -36,164 +36,11 @@ __all__ = ["CacheObserver", "CacheStats", "Load", "SecretCache", "SecretCacheCon
 
 log = logging.getLogger(__name__)
 
-Load = Callable[[], Reading]
 _After = list[Callable[[], object]]
 
 # A path that was dropped keeps its generation and digest, so that its next content is told from its last; about 200
 # bytes each, for so many times the entries that are kept.
 _REMEMBERED = 10
-
-
-@dataclass(frozen=True)
-class SecretCacheConfig:
-    """How long values are kept, and what happens around that. Raises ValueError that names the field.
-
-    enabled: False keeps nothing; calls at the same time still share one load.
-    default_ttl_seconds: how long a value is fresh, from the start of its load; less where it expires earlier.
-    max_entries: the least recently used one goes when there are more.
-    refresh_ahead: part of that time after which a hit starts a refresh in the background; 1 turns that off.
-    jitter: part by which that moment varies, to both sides.
-    stale_if_error_seconds: how long after `default_ttl_seconds` a value may still be given when there is no answer.
-    negative_ttl_seconds: how long the answer that nothing is there is kept.
-    retry_base_seconds, retry_max_seconds: bounds of the wait after failures, which doubles, with full jitter.
-    max_concurrent_refresh: loads in the background at once.
-    min_refresh_interval_seconds: the least time between two of them for one path.
-    """
-
-    enabled: bool = True
-    default_ttl_seconds: float = 300
-    max_entries: int = 1000
-    refresh_ahead: float = 0.8
-    jitter: float = 0.1
-    stale_if_error_seconds: float = 900
-    negative_ttl_seconds: float = 5
-    retry_base_seconds: float = 1
-    retry_max_seconds: float = 60
-    max_concurrent_refresh: int = 4
-    min_refresh_interval_seconds: float = 1
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.enabled, bool):
-            raise ValueError("enabled must be true or false")  # noqa: TRY004 # one error for all that is wrong
-        for name in ("max_entries", "max_concurrent_refresh"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1")
-        above, not_below = math.nextafter(0.0, 1.0), 0.0
-        for name, low, high in (
-            ("default_ttl_seconds", above, math.inf),
-            ("refresh_ahead", above, 1.0),
-            ("jitter", not_below, math.nextafter(1.0, 0.0)),
-            ("stale_if_error_seconds", not_below, math.inf),
-            ("negative_ttl_seconds", not_below, math.inf),
-            ("retry_base_seconds", above, math.inf),
-            ("retry_max_seconds", above, math.inf),
-            ("min_refresh_interval_seconds", not_below, math.inf),
-        ):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            if not number or not low <= value <= high:
-                least = "more than 0" if low == above else "at least 0"
-                most = "" if high == math.inf else " and at most 1" if high == 1.0 else " and less than 1"
-                raise ValueError(f"{name} must be {least}{most}")
-        if self.retry_max_seconds < self.retry_base_seconds:
-            raise ValueError("retry_max_seconds must not be less than retry_base_seconds")
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStats:
-    """Counts since the start, and what is kept now.
-
-    hits: fresh values given without a wait. misses: loads that a caller had to start. coalesced: callers that shared
-    one. refreshes, refresh_errors: loads ahead of time or asked for by `refresh`, good and bad. stale_served: answers
-    flagged as stale. negative_hits: answers that nothing is there. oldest_age: seconds, 0 when nothing is kept.
-    """
-
-    hits: int
-    misses: int
-    coalesced: int
-    refreshes: int
-    refresh_errors: int
-    stale_served: int
-    evictions: int
-    negative_hits: int
-    entries: int
-    oldest_age: float
-
-
-class CacheObserver(Protocol):
-    """Told what the cache does, for metrics; from any thread, and never with a path or a value."""
-
-    def hit(self) -> None: ...
-    def miss(self) -> None: ...
-    def coalesced(self) -> None: ...
-    def refreshed(self, *, ok: bool) -> None: ...
-    def stale_served(self, answers: int) -> None: ...
-    def evicted(self) -> None: ...
-
-
-@dataclass(slots=True)
-class _Entry:
-    value: SecretValue
-    load: Load | None
-    fresh_until: float
-    stale_until: float
-    due: float  # when a hit starts a refresh
-    failures: int = 0
-    down: bool = False  # the last load had no answer
-    flagged: SecretValue | None = None
-
-    def stale(self) -> SecretValue:
-        if self.flagged is None:
-            self.flagged = dataclasses.replace(self.value, is_stale=True)
-        return self.flagged
-
-
-def _pending() -> Future[SecretValue]:
-    future: Future[SecretValue] = Future()
-    # A running future cannot be cancelled: no waiter can take it from the others.
-    future.set_running_or_notify_cancel()
-    return future
-
-
-@dataclass(slots=True, eq=False)
-class _Flight:
-    """One load. `follow` is the next one, for callers that came too late to be content with this one's answer."""
-
-    path: str
-    load: Load
-    started: float = 0.0
-    background: bool = False
-    refresh: bool = False
-    superseded: bool = False  # what it finds is not to be kept
-    newer: SecretValue | None = None  # was put since it started
-    ended: bool = False
-    waiters: int = 0
-    follow: "_Flight | None" = None
-    only_if: set[int] | None = field(default_factory=set)  # generations that are still to be replaced; None is any
-    lenient: Future[SecretValue] = field(default_factory=_pending)
-    strict: Future[SecretValue] | None = None  # for those who want no stale value
-
-    def join(self, *, strict: bool) -> Future[SecretValue]:
-        if not strict:
-            self.waiters += 1
-            return self.lenient
-        if self.strict is None:
-            self.strict = _pending()
-        return self.strict
-
-    def give(self, value: SecretValue) -> None:
-        self.lenient.set_result(value)
-        if self.strict is not None:
-            self.strict.set_result(value)
-
-    def fail(self, error: BaseException, instead: SecretValue | None) -> None:
-        if instead is not None:
-            self.lenient.set_result(instead)
-        else:
-            self.lenient.set_exception(error)
-        if self.strict is not None:
-            self.strict.set_exception(error)
 
 
 class SecretCache:
@@ -223,11 +70,11 @@ class SecretCache:
         self._rand = rand
         self._observer = observer
         self._lock = threading.Lock()
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
+        self._entries: OrderedDict[str, Entry] = OrderedDict()  # least recently used first
         self._absent: OrderedDict[str, tuple[SecretNotFoundError, float]] = OrderedDict()  # since when
         self._seen: OrderedDict[str, tuple[int, bytes]] = OrderedDict()  # generation and digest
         self._digest_key = secrets.token_bytes(32)
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._refreshing = 0
         self._subscribers: dict[object, Callable[[SecretChange], None]] = {}
         self._changes: deque[SecretChange] = deque()
@@ -297,15 +144,15 @@ class SecretCache:
         with self._lock:
             now = self._clock()
             entry = self._entries.get(path)
-            if if_generation is not None and (newer := _other_than({if_generation}, entry, now)) is not None:
-                return _done(newer)
+            if if_generation is not None and (newer := other_than({if_generation}, entry, now)) is not None:
+                return done(newer)
             flight = self._flights.get(path)
             if flight is None:
-                flight = self._depart(_Flight(path, load, refresh=True), now, after)
+                flight = self._depart(Flight(path, load, refresh=True), now, after)
             else:
                 self._count_coalesced(after)
                 if flight.follow is None:
-                    flight.follow = _Flight(path, load, refresh=True)
+                    flight.follow = Flight(path, load, refresh=True)
                 flight = flight.follow
                 if if_generation is None:
                     flight.only_if = None
@@ -411,26 +258,26 @@ class SecretCache:
             entry.load = load
             value = self._given(path, entry, now, max_age, after)
             if value is not None:
-                return _done(value)
+                return done(value)
         elif (absence := self._known_absent(path, now, max_age)) is not None:
             self._negative_hits += 1
-            return _failed(absence)
+            return failed(absence)
         flight = self._flights.get(path)
         if flight is None:
             self._misses += 1
             if self._observer is not None:
                 after.append(self._observer.miss)
-            flight = self._depart(_Flight(path, load), now, after)
+            flight = self._depart(Flight(path, load), now, after)
         else:
             self._count_coalesced(after)
             if flight.superseded or (max_age is not None and now - flight.started >= max_age):
                 if flight.follow is None:
-                    flight.follow = _Flight(path, load)
+                    flight.follow = Flight(path, load)
                 flight = flight.follow
                 flight.only_if = None
         return flight.join(strict=max_age is not None and max_age <= 0)
 
-    def _given(self, path: str, entry: _Entry, now: float, max_age: float | None, after: _After) -> SecretValue | None:
+    def _given(self, path: str, entry: Entry, now: float, max_age: float | None, after: _After) -> SecretValue | None:
         """What an entry answers without a wait."""
         self._entries.move_to_end(path)
         if now < entry.fresh_until and (max_age is None or now - entry.value.fetched_at < max_age):
@@ -448,12 +295,12 @@ class SecretCache:
         self._refresh_ahead(path, entry, now, after)
         return entry.stale()
 
-    def _refresh_ahead(self, path: str, entry: _Entry, now: float, after: _After) -> None:
+    def _refresh_ahead(self, path: str, entry: Entry, now: float, after: _After) -> None:
         if now < entry.due or entry.load is None or path in self._flights:
             return
         if self._refreshing < self.config.max_concurrent_refresh:
             self._refreshing += 1
-            self._depart(_Flight(path, entry.load, background=True, refresh=True), now, after)
+            self._depart(Flight(path, entry.load, background=True, refresh=True), now, after)
 
     def _known_absent(self, path: str, now: float, max_age: float | None) -> SecretNotFoundError | None:
         error, since = self._absent.get(path, (None, 0.0))
@@ -462,7 +309,7 @@ class SecretCache:
             return None
         return None if max_age is not None and now - since >= max_age else error
 
-    def _depart(self, flight: _Flight, now: float, after: _After) -> _Flight:
+    def _depart(self, flight: Flight, now: float, after: _After) -> Flight:
         flight.started = now
         self._flights[flight.path] = flight
         after.append(partial(self._launch, flight))
@@ -511,7 +358,7 @@ class SecretCache:
             due = began + (fresh_until - began) * config.refresh_ahead * spread
             due = max(due, began + config.min_refresh_interval_seconds)
         stale_until = began + config.default_ttl_seconds + config.stale_if_error_seconds
-        self._entries[path] = _Entry(value, load, fresh_until, stale_until, due)
+        self._entries[path] = Entry(value, load, fresh_until, stale_until, due)
         self._entries.move_to_end(path)
         while len(self._entries) > config.max_entries:
             self._entries.popitem(last=False)
@@ -530,7 +377,7 @@ class SecretCache:
             self._seen.popitem(last=False)
         return generation, changed
 
-    def _arrive(self, flight: _Flight, reading: Reading, digest: bytes, now: float, after: _After) -> None:
+    def _arrive(self, flight: Flight, reading: Reading, digest: bytes, now: float, after: _After) -> None:
         value = flight.newer
         if value is None:
             value = self._learn(
@@ -546,7 +393,7 @@ class SecretCache:
         # Before the subscribers hear of it: a caller is not to wait for them.
         after.insert(0, partial(flight.give, value))
 
-    def _crash(self, flight: _Flight, error: BaseException, now: float, after: _After) -> None:
+    def _crash(self, flight: Flight, error: BaseException, now: float, after: _After) -> None:
         """A load ended badly: what that says about the value that is kept, and what those who wait get."""
         path, instead = flight.path, None
         entry = self._entries.get(path)
@@ -571,7 +418,7 @@ class SecretCache:
                 self._count_stale(flight.waiters, after)
         after.insert(0, partial(flight.fail, error, instead))
 
-    def _back_off(self, entry: _Entry, error: BaseException, now: float) -> None:
+    def _back_off(self, entry: Entry, error: BaseException, now: float) -> None:
         config = self.config
         if not entry.failures:
             what = error.safe_text if isinstance(error, SecretsError) else type(error).__name__
@@ -584,13 +431,13 @@ class SecretCache:
         entry.down = isinstance(error, SecretsUnavailableError)
         entry.due = now + delay
 
-    def _next(self, flight: _Flight, now: float, after: _After) -> None:
+    def _next(self, flight: Flight, now: float, after: _After) -> None:
         """Start the load that waits for this one, unless this one has done what it was for."""
         del self._flights[flight.path]
         follow = flight.follow
         if follow is None:
             return
-        done = None if follow.only_if is None else _other_than(follow.only_if, self._entries.get(flight.path), now)
+        done = None if follow.only_if is None else other_than(follow.only_if, self._entries.get(flight.path), now)
         if done is not None:
             after.append(partial(follow.give, done))
         else:
@@ -608,7 +455,7 @@ class SecretCache:
 
     # ── inside: none of it under the lock ────────────────────────────────────────────────────────────────────────────
 
-    def _launch(self, flight: _Flight) -> None:
+    def _launch(self, flight: Flight) -> None:
         try:
             submitted = self._threads.submit(self._run, flight)
         except Exception as e:
@@ -616,11 +463,11 @@ class SecretCache:
         else:
             submitted.add_done_callback(partial(self._cancelled, flight))
 
-    def _cancelled(self, flight: _Flight, submitted: Future[None]) -> None:
+    def _cancelled(self, flight: Flight, submitted: Future[None]) -> None:
         if submitted.cancelled():
             self._finish(flight, SecretsClosedError("closed before it was read", path=flight.path, backend=""))
 
-    def _run(self, flight: _Flight) -> None:
+    def _run(self, flight: Flight) -> None:
         try:
             reading = flight.load()
             digest = self._digest(reading)
@@ -630,7 +477,7 @@ class SecretCache:
             self._finish(flight, None, reading, digest)
 
     def _finish(
-        self, flight: _Flight, error: BaseException | None, reading: Reading | None = None, digest: bytes = b""
+        self, flight: Flight, error: BaseException | None, reading: Reading | None = None, digest: bytes = b""
     ) -> None:
         after: _After = []
         with self._lock:
@@ -691,24 +538,6 @@ def _call(after: _After) -> None:
             what()
         except Exception as e:  # an observer's: what comes after it is awaited by somebody
             log.error("an observer of the cache failed: %s", type(e).__name__)  # noqa: TRY400
-
-
-def _other_than(generations: set[int], entry: _Entry | None, now: float) -> SecretValue | None:
-    if entry is None or now >= entry.fresh_until or entry.value.generation in generations:
-        return None
-    return entry.value
-
-
-def _done(value: SecretValue) -> Future[SecretValue]:
-    future: Future[SecretValue] = Future()
-    future.set_result(value)
-    return future
-
-
-def _failed(error: BaseException) -> Future[SecretValue]:
-    future: Future[SecretValue] = Future()
-    future.set_exception(copy.copy(error))
-    return future
 
 
 def _tell(callback: Callable[[SecretChange], None], change: SecretChange) -> None:

@@ -3,18 +3,31 @@
 import json
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from elile.secrets.config_sections import (
+    PREFIX,
+    AWSSecretsConfig,
+    AzureKeyVaultConfig,
+    EnvironmentConfig,
+    GCPSecretManagerConfig,
+    Section,
+    VaultConfig,
+    login_problems,
+    raise_all,
+    refused,
+    sentence,
+)
 from elile.secrets.environment import MAX_FILE_BYTES, Variables
 from elile.secrets.errors import SecretsConfigurationError, SecretsError
 from elile.secrets.redact import SecretStr
-from elile.secrets.types import ValueFreeModel, problems_of
+from elile.secrets.types import problems_of
 
 __all__ = [
     "AWSSecretsConfig",
@@ -27,177 +40,12 @@ __all__ = [
     "create_secrets_config",
 ]
 
-PREFIX = "ELILE_SECRETS_"
 MOUNTED_ROOT = Path("/var/run/elile")
 C = TypeVar("C", bound="SecretsConfig")
 BackendName = Literal["vault", "aws", "azure", "gcp", "environment", "mounted", "memory"]
 
 
-class _Config(ValueFreeModel):
-    model_config = ConfigDict(extra="forbid")
-
-    def __init__(self, **data: Any) -> None:
-        """Raises SecretsConfigurationError, which names all fields that are wrong, without their values."""
-        problems: Mapping[str, str] = {}
-        try:
-            super().__init__(**data)
-        except ValidationError as e:
-            problems = problems_of(e)
-        if problems:
-            raise _refused(_sentence(field, what) for field, what in problems.items())
-
-    # Only what a caller builds goes through __init__: a model inside of another reports to the outer one.
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined] # as pydantic marks its own
-
-
-def _sentence(field: str, what: str) -> str:
-    # Checks of ours over several fields say all by themselves.
-    return what if what.endswith(".") else f"{field} {what}"
-
-
-def _refused(problems: Iterable[str]) -> SecretsConfigurationError:
-    return SecretsConfigurationError("; ".join(dict.fromkeys(p.removesuffix(".") for p in problems)), backend="")
-
-
-class VaultConfig(_Config):
-    """HashiCorp Vault or OpenBao.
-
-    `address` is scheme, host and port. `auth` chooses what is used of the rest: `token`; `role_id` and `secret_id`; or
-    `role` with the ServiceAccount token at `jwt_path`, which is read at every login. `auth_mount` is where the auth
-    method is mounted, by default at its own name. `ca_file` or `ca_pem` replace the system's certificate authorities;
-    `server_name` is the name the certificate must hold, when it is not the host. `pool` counts connections kept open.
-    """
-
-    address: str = Field(min_length=1)
-    namespace: str | None = None
-    mount: str = Field("secret", min_length=1)
-    kv_version: Literal[1, 2] = 2
-    auth: Literal["token", "approle", "kubernetes"] = "kubernetes"
-    token: SecretStr | None = None
-    role_id: str | None = None
-    secret_id: SecretStr | None = None
-    role: str | None = None
-    jwt_path: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-    auth_mount: str | None = None
-    ca_file: Path | None = None
-    ca_pem: str | None = None
-    server_name: str | None = None
-    timeout_seconds: float = Field(10.0, gt=0, le=600, allow_inf_nan=False)
-    pool: int = Field(8, ge=1, le=256)
-
-    @property
-    def login_mount(self) -> str:
-        """Where the auth method is mounted."""
-        return self.auth_mount or self.auth
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_texts(cls, data: Any) -> Any:
-        # A variable holds texts only, and a Literal of numbers takes none.
-        if isinstance(data, dict) and data.get("kv_version") in ("1", "2"):
-            return {**data, "kv_version": int(data["kv_version"])}
-        return data
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        _raise_all([*_address_problems("vault.address", self.address), *_login_problems(dict(self)), *self._ca()])
-        return self
-
-    def _ca(self) -> list[str]:
-        return ["vault.ca_file and vault.ca_pem exclude each other: give one"] if self.ca_file and self.ca_pem else []
-
-
-def _raise_all(problems: list[str]) -> None:
-    if problems:
-        raise ValueError("; ".join(problems) + ".")
-
-
-def _address_problems(field: str, address: str) -> list[str]:
-    try:
-        parts = urlsplit(address)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-        plain = not (parts.username or parts.password or parts.query or parts.fragment)
-    except ValueError:
-        usable = plain = False
-    if not usable:
-        return [f"{field} must be a URL such as https://vault.example.com:8200"]
-    return [] if plain else [f"{field} must not hold a user, a password or a query: take them out"]
-
-
-# What each auth method cannot do without, and how to give it.
-_LOGIN: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {
-        "token": {"token": f"set {PREFIX}VAULT_TOKEN_FILE to a file that holds it"},
-        "approle": {
-            "role_id": f"set {PREFIX}VAULT_ROLE_ID",
-            "secret_id": f"set {PREFIX}VAULT_SECRET_ID_FILE to a file that holds it",
-        },
-        "kubernetes": {"role": f"set {PREFIX}VAULT_ROLE to the role of the auth method"},
-    }
-)
-
-
-def _login_problems(vault: Mapping[str, Any]) -> list[str]:
-    auth = str(vault.get("auth") or "kubernetes")
-    return [
-        f"vault.{field} is missing, which auth {auth!r} needs: {remedy}"
-        for field, remedy in _LOGIN.get(auth, {}).items()
-        if not vault.get(field)
-    ]
-
-
-class AWSSecretsConfig(_Config):
-    """AWS Secrets Manager. `prefix` is put before each path; without keys, boto3 looks for credentials itself."""
-
-    region: str = Field(min_length=1)
-    endpoint_url: str | None = None
-    access_key_id: SecretStr | None = None
-    secret_access_key: SecretStr | None = None
-    session_token: SecretStr | None = None
-    prefix: str = ""
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        problems = _address_problems("aws.endpoint_url", self.endpoint_url) if self.endpoint_url is not None else []
-        if bool(self.access_key_id) != bool(self.secret_access_key):
-            problems.append("aws.access_key_id and aws.secret_access_key go together: give both or none")
-        if self.session_token and not self.access_key_id:
-            problems.append("aws.session_token belongs to aws.access_key_id: give both or none")
-        _raise_all(problems)
-        return self
-
-
-class AzureKeyVaultConfig(_Config):
-    """Azure Key Vault, by the service principal `client_id`; or by the identity of the workload, without a secret."""
-
-    vault_url: str = Field(min_length=1)
-    tenant_id: str | None = None
-    client_id: str | None = None
-    client_secret: SecretStr | None = None
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        problems = _address_problems("azure.vault_url", self.vault_url)
-        if self.client_secret and not (self.tenant_id and self.client_id):
-            problems.append("azure.client_secret needs azure.tenant_id and azure.client_id: give them")
-        _raise_all(problems)
-        return self
-
-
-class GCPSecretManagerConfig(_Config):
-    """Google Secret Manager; without a file, by the identity of the workload."""
-
-    project_id: str = Field(min_length=1)
-    credentials_file: Path | None = None
-
-
-class EnvironmentConfig(_Config):
-    """Environment variables; `prefix` is put before each name."""
-
-    prefix: str = ""
-
-
-_SECTIONS: Mapping[str, tuple[str, type[_Config]]] = MappingProxyType(
+_SECTIONS: Mapping[str, tuple[str, type[Section]]] = MappingProxyType(
     {
         "vault": ("vault", VaultConfig),
         "aws": ("aws", AWSSecretsConfig),
@@ -213,7 +61,7 @@ _BACKENDS: Mapping[str, str] = MappingProxyType(
 _RELAXED = ("development", "test")  # a name that nobody thought of is treated as production
 
 
-class SecretsConfig(_Config):
+class SecretsConfig(Section):
     """Which backend is used, how it is reached, and how long its answers are kept.
 
     `cache_ttl_seconds` is how long an answer is used without asking again, `stale_if_error_seconds` how much longer
@@ -247,7 +95,7 @@ class SecretsConfig(_Config):
 
     @model_validator(mode="after")
     def _may_be_used(self) -> Self:
-        _raise_all(_problems(dict(self)))
+        raise_all(_problems(dict(self)))
         return self
 
     @classmethod
@@ -302,7 +150,7 @@ class SecretsConfig(_Config):
         backend = overrides.get("backend") or text(f"{prefix}BACKEND") or _BACKENDS.get(environment)
         if backend is None:
             known = ", ".join(_BACKENDS)
-            raise _refused([*problems, f"environment is none of {known}: choose one, or a backend ({prefix}BACKEND)"])
+            raise refused([*problems, f"environment is none of {known}: choose one, or a backend ({prefix}BACKEND)"])
         if backend == "mounted":
             data |= _mounted(text, prefix, problems)
         data |= {"backend": backend, **overrides}
@@ -398,7 +246,7 @@ def _names(section: str, field: str, prefix: str, auth: str) -> tuple[str, ...]:
 
 def _section(
     section: str,
-    model: type[_Config],
+    model: type[Section],
     given: Mapping[str, Any],
     environ: Mapping[str, str],
     prefix: str,
@@ -420,7 +268,7 @@ def _section(
 
 def _exposed(
     section: str,
-    model: type[_Config],
+    model: type[Section],
     given: Mapping[str, Any],
     data: Mapping[str, Any],
     environ: Mapping[str, str],
@@ -467,18 +315,14 @@ def _built(cls: type[C], data: Mapping[str, Any], problems: list[str]) -> C:
     vault = data.get("vault")
     if config is None and isinstance(vault, Mapping):
         # Checks over several fields do not run while one of the fields is wrong; all is to be said at once.
-        problems = [*problems, *_login_problems(vault)]
+        problems = [*problems, *login_problems(vault)]
     sentences = [
         *problems,
-        *(
-            sentence
-            for field, what in found.items()
-            for sentence in _sentence(field, _remedied(field, what)).split("; ")
-        ),
+        *(part for field, what in found.items() for part in sentence(field, _remedied(field, what)).split("; ")),
         *(_problems(data) if config is None else ()),
     ]
     if config is None or sentences:
-        raise _refused(sentences)
+        raise refused(sentences)
     return config
 
 
