@@ -35,7 +35,7 @@ chaos: setup ## Full counts of faults; logs go to docs/evidence/
 	@$(PYTEST) -m chaos; rc=$$?; [ $$rc -eq 5 ] && echo "no chaos tests yet" || exit $$rc
 
 bench: setup ## Figures, never a verdict
-	@$(PY) -m bench
+	@$(PY) -m bench && $(PY) -m bench.fake10k && $(PY) -m bench.client
 
 lint: setup ## ruff, mypy, import-linter, CRDs and locks against their sources
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache \

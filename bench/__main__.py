@@ -15,9 +15,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--tries", type=int, default=50, help="writes whose way to the file is timed")
     parser.add_argument("--objects", type=int, default=1000)
-    parser.add_argument("--paths", type=int, default=200)
+    parser.add_argument("--paths", type=int, nargs="*", default=[1000, 200], help="a run for each number of paths")
     parser.add_argument("--identities", type=int, default=4)
-    parser.add_argument("--rest", type=float, default=60.0, help="seconds of rest that are measured")
+    parser.add_argument("--rest", type=float, default=180.0, help="seconds of rest that are measured")
     parser.add_argument("--changed", type=int, default=20, help="paths that change before an outage")
     parser.add_argument("--sealed", type=float, nargs="*", default=[60.0, 180.0], help="seconds of each outage")
     parser.add_argument("--only", choices=("delivery", "scale", "outage"), help="one scenario alone")
@@ -30,7 +30,10 @@ def main() -> int:
     with world(given.lab_name, Path(tempfile.mkdtemp(prefix="elile-bench-"))) as w:
         scenarios = [
             ("delivery", delivery(w, tries=given.tries)),
-            ("scale", scale(w, objects=given.objects, paths=given.paths, identities=given.identities, rest=given.rest)),
+            *(
+                ("scale", scale(w, objects=given.objects, paths=p, identities=given.identities, rest=given.rest))
+                for p in given.paths
+            ),
             *(("outage", outage(w, objects=given.objects, changed=given.changed, sealed=s)) for s in given.sealed),
         ]
         for name, scenario in scenarios:
