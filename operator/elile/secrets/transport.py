@@ -17,6 +17,7 @@ import urllib3.connection
 import urllib3.exceptions
 
 from elile.secrets.errors import SecretsError, SecretsMalformedResponseError, SecretsTLSError, SecretsUnavailableError
+from elile.secrets.tls import client_context
 
 __all__ = ["MAX_RESPONSE_BYTES", "BoundedAdapter", "VaultEndpoint", "from_transport"]
 
@@ -151,7 +152,7 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         if urlsplit(self._endpoint.address).scheme == "https":
             try:
-                kwargs["ssl_context"] = _trust(self._endpoint.ca_pem)
+                kwargs["ssl_context"] = client_context(self._endpoint.ca_pem)
             except (ssl.SSLError, ValueError):
                 self._ca_readable = False  # said by every request, as all that is wrong with an endpoint
             if self._endpoint.server_name:
@@ -179,15 +180,6 @@ class BoundedAdapter(requests.adapters.HTTPAdapter):
             raise
         response._content_consumed = True  # type: ignore[attr-defined] # requests marks it so after reading
         return response
-
-
-def _trust(ca_pem: str | None) -> ssl.SSLContext:
-    if ca_pem is None:
-        return ssl.create_default_context()
-    if not ca_pem:
-        raise ValueError("no certificates")  # an empty text would mean the system's
-    # Bundles have comments in any language, and only ASCII is taken.
-    return ssl.create_default_context(cadata=ca_pem.encode("ascii", "ignore").decode())
 
 
 def _body(raw: Any) -> bytes:

@@ -1,7 +1,7 @@
 """HashiCorp Vault and OpenBao over hvac: the one place that imports it, and where its errors stop."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -41,7 +41,7 @@ OBJECT_HEADER = "X-Elile-Object"
 class VaultClient:
     """Blocking calls to one server, safe to share between threads.
 
-    Environment settings (proxies, netrc, CA bundles) are ignored and redirects are not followed: a token is sent to
+    Environment settings (proxies, netrc, key logs) are ignored and redirects are not followed: a token is sent to
     the configured address and nowhere else. Every method raises errors of `elile.secrets.errors` only.
     `on_behalf_of` is sent as a header, so that the server's audit log can tell which object caused a call.
     """
@@ -154,6 +154,11 @@ class VaultClient:
         with _converted(f"{mount}/data/{path}"):
             body = self._kv2(token, "").create_or_update_secret(path, dict(data), cas=cas, mount_point=mount)
             return int(_mapping(_mapping(body)["data"])["version"])
+
+    def kv2_destroy(self, token: SecretStr, *, mount: str, path: str, versions: Sequence[int]) -> None:
+        """Destroy versions for ever; those that are gone already, or never were, are no error. Takes no cas."""
+        with _converted(f"{mount}/destroy/{path}"):
+            self._kv2(token, "").destroy_secret_versions(path, list(versions), mount_point=mount)
 
     def kv2_remove(self, token: SecretStr, *, mount: str, path: str) -> None:
         """Remove an entry with all its versions; none there is no error."""

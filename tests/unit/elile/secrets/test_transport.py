@@ -764,3 +764,15 @@ def test_netrc_and_settings_of_vault_in_the_environment_are_ignored(
     assert "canary" not in str({**sent, "x-vault-token": ""})
     assert sent["x-vault-token"] == TOKEN
     assert proxy.connections == 0
+
+
+def test_the_keys_of_a_connection_are_written_nowhere(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debugging tools set this variable; with it, whoever recorded the connection could read all values."""
+    log = tmp_path / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(log))
+    body = {"data": {"data": {"k": "v"}, "metadata": {"version": 1, "created_time": ""}}}
+    with ScriptedServer(json_answer(200, body), tls=authority.server()) as server:
+        assert read(server.address, ca_pem=authority.pem) == {"k": "v"}
+    assert not log.exists() or not log.read_text().splitlines()[1:], "but for the comment that OpenSSL begins with"

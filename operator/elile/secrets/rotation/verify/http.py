@@ -16,6 +16,7 @@ from elile.secrets.errors import SecretsConfigurationError, SecretsUnavailableEr
 from elile.secrets.redact import SecretStr
 from elile.secrets.rotation.egress import Dialer
 from elile.secrets.rotation.verify.outcome import Verification
+from elile.secrets.tls import client_context
 
 __all__ = ["PRESETS", "HttpProbe", "verify_http"]
 
@@ -72,7 +73,7 @@ def verify_http(probe: HttpProbe, key: SecretStr, dialer: Dialer) -> Verificatio
     sockets: list[socket.socket] = []
     connection = _connection(probe, parts, dialer, sockets)
     # Timeouts of sockets are for each piece that arrives: who sends a byte now and then could hold us for ever.
-    watch = threading.Timer(probe.timeout, lambda: [_cut(sock) for sock in sockets])
+    watch = threading.Timer(probe.timeout, _cut, [sockets])
     watch.daemon = True
     watch.start()
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -92,9 +93,10 @@ def verify_http(probe: HttpProbe, key: SecretStr, dialer: Dialer) -> Verificatio
         connection.close()
 
 
-def _cut(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS, which would want to say good-bye first
+def _cut(sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS, which would want to say good-bye first
 
 
 def _judge(probe: HttpProbe, status: int, body: bytes) -> Verification:
@@ -141,7 +143,7 @@ def _connection(
         sock = dialer.connect(host, port, timeout=probe.timeout)
         sockets.append(sock)
         if parts.scheme == "https":
-            context = ssl.create_default_context(cadata=probe.ca_pem)
+            context = client_context(probe.ca_pem)
             try:
                 sock = context.wrap_socket(sock, server_hostname=host)
                 sockets[:] = [sock]

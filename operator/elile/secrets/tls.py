@@ -1,0 +1,22 @@
+"""Whom a client trusts."""
+
+import ssl
+
+__all__ = ["client_context"]
+
+
+def client_context(ca_pem: str | None) -> ssl.SSLContext:
+    """Return a verifying context: `ca_pem` instead of the system's authorities, if given.
+
+    Raises ssl.SSLError or ValueError for a text without certificates.
+    """
+    if ca_pem is None:
+        context = ssl.create_default_context()
+    elif not ca_pem:
+        raise ValueError("no certificates")  # an empty text would mean the system's
+    else:
+        # Bundles have comments in any language, and only ASCII is taken.
+        context = ssl.create_default_context(cadata=ca_pem.encode("ascii", "ignore").decode())
+    # SSLKEYLOGFILE would have what decrypts every value written into a file.
+    context.keylog_filename = None  # type: ignore[assignment] # typeshed knows texts only
+    return context
