@@ -88,12 +88,14 @@ def scale(world: World, *, objects: int, paths: int, identities: int, rest: floa
     )
     names = [tenant.namespace for tenant in tenants]
     api, bao = Tail.of(world.lab.api_audit_log), Tail.of(world.lab.bao_audit_log)
+    written, began = Writes.since(world.lab), time.time()
     with world.operator() as operator:
-        took = until("all are synced", lambda: world.synced(names) == objects)
+        until("all are synced", lambda: world.synced(names) == objects, every=1.0)
+        took = max(written.times("elilesecrets", *names)) - began
         time.sleep(3)
         cold, asked, cpu = api_calls(api), bao_calls(bao), cpu_seconds(operator.pid)
         writes = count_writes(cold)
-        how = "operator ready to all Ready, looked at every 0.2 s"
+        how = "start of the process to the last status that says Ready, audit log"
         yield figure(f"cold start, {what}", f"{took:.1f} s", how, "≤ 6 s for 1,000; ≤ 20 s for 3,000")
         yield figure(
             "  API writes and Vault reads per object",
@@ -128,7 +130,7 @@ def outage(world: World, *, objects: int, changed: int, sealed: float, identitie
     world.apply_many([elilesecret(tenant, f"s-{i}") for tenant in tenants for i in range(mine)])
     names = [tenant.namespace for tenant in tenants]
     with world.operator() as operator:
-        until("all are synced", lambda: world.synced(names) == objects)
+        until("all are synced", lambda: world.synced(names) == objects, every=1.0)
         time.sleep(10)
         during, asked = Writes.since(world.lab), Tail.of(world.lab.bao_audit_log)
         for i in range(changed):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.cluster import Lab
+from tests.chaos.support.clients import Api, elilesecrets
 from tests.e2e.support.audit import Tail
 from tests.e2e.support.cluster import ROOT, Cluster, eventually
 from tests.e2e.support.fixtures import SYSTEM, install
@@ -40,9 +41,14 @@ class World:
             self.cluster.apply(*bodies[start : start + 250])
 
     def synced(self, namespaces: list[str]) -> int:
-        """Count the ElileSecrets that are Ready."""
-        texts = [self.cluster.kubectl("-n", n, "get", "els", "--no-headers", "--ignore-not-found") for n in namespaces]
-        return sum(line.split()[1:3] == ["True", "Synced"] for text in texts for line in text.splitlines())
+        """Count the ElileSecrets that are Ready: over one connection, since kubectl would take a core of two."""
+        api = Api(self.lab, 30)
+        return sum(_is_ready(body) for n in namespaces for body in api.list(elilesecrets(n)))
+
+
+def _is_ready(body: dict[str, Any]) -> bool:
+    conditions = body.get("status", {}).get("conditions", [])
+    return any((c["type"], c["status"], c["reason"]) == ("Ready", "True", "Synced") for c in conditions)
 
 
 @contextmanager
@@ -93,10 +99,10 @@ def bao_calls(tail: Tail) -> Counter[str]:
     return found
 
 
-def until(what: str, check: Callable[[], bool], within: float = 600.0) -> float:
+def until(what: str, check: Callable[[], bool], within: float = 600.0, every: float = 0.2) -> float:
     """Return the seconds until something is so."""
     began = time.monotonic()
-    eventually(what, check, within=within, every=0.2)
+    eventually(what, check, within=within, every=every)
     return time.monotonic() - began
 
 

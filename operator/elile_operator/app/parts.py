@@ -185,7 +185,7 @@ class Parts:
 
     def _server_usable(self, server: str) -> None:
         self._reads.look_again(server)
-        self._wakeups.server_usable(server)
+        self._wakeups.server_usable(server, followed=self._reads.follows)
 
     # ── single parts ──────────────────────────────────────────────────────────────────────────────────────────────────
 

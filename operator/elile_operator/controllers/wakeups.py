@@ -1,5 +1,6 @@
 """Which change wakes which object: the only knowledge of how the kinds depend on each other."""
 
+from collections.abc import Callable
 from typing import Any
 
 from elile_operator.api.elilesecret import ElileSecret
@@ -9,10 +10,14 @@ from elile_operator.controllers.world import Namespace, World, spec_or_wish_chan
 from elile_operator.decide.conditions import find
 from elile_operator.decide.live import LiveSecret
 from elile_operator.decide.pods import PodView
+from elile_operator.decide.secret import Standing, standing
 from elile_operator.engine import Change, ObjectKey, Priority, WorkQueue
 
 __all__ = ["PODS_SETTLE", "Wakeups"]
 
+# Objects a second that say they are current again after an outage: a write and an event for each, which must not hold
+# up those that have something to deliver.
+SAYING = 500
 # Pods come and go in bursts, and only the count of consumers depends on them.
 PODS_SETTLE = 1.0
 
@@ -43,9 +48,22 @@ class Wakeups:
         """The last poke that was owed has been sent."""
         self._secrets.add(ObjectKey(namespace, name))
 
-    def server_usable(self, name: str) -> None:
-        """A server is new, changed or back: nobody waits out a backoff, and they do not come all at once."""
-        self._secrets.retry_now(self._world.secrets.by("server", name))
+    def server_usable(self, name: str, *, followed: Callable[[ObjectKey], bool]) -> None:
+        """A server is new, changed or back: nobody waits out a backoff, and they do not come all at once.
+
+        All its entries are polled at the same time. An object that is right waits for what the polls find, if it is
+        `followed`, which is to say that it will be told; who only has to say that it is current again comes later.
+        """
+        now, later = [], []
+        for key in self._world.secrets.by("server", name):
+            found = self._standing(key) if followed(key) and not self._secrets.failures(key) else Standing.OPEN
+            if found is Standing.OPEN:
+                now.append(key)
+            elif found is Standing.STALE:
+                later.append(key)
+        self._secrets.retry_now(now)
+        for i, key in enumerate(later):
+            self._secrets.add_after(key, (len(later) + i) / SAYING)
 
     def server_lost(self, name: str) -> None:
         """A server is away: its objects note since when they cannot be compared."""
@@ -64,6 +82,12 @@ class Wakeups:
             ready = find(found.status.conditions, "Ready") if isinstance(found, ElileSecret) else None
             if ready is not None and ready.reason == Reason.NAMESPACE_NOT_BOUND:
                 self._secrets.add(key, priority=Priority.URGENT)
+
+    def _standing(self, key: ObjectKey) -> Standing:
+        secret = self._world.secret(key)
+        if not isinstance(secret, ElileSecret):
+            return Standing.OPEN
+        return standing(secret, self._world.live.get(ObjectKey(key.namespace, secret.secret_name)))
 
     # ── told by the stores ───────────────────────────────────────────────────────────────────────────────────────────
 

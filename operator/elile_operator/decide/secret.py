@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from elile_operator.api.elilesecret import ConsumersStatus, ElileSecret, ElileSecretStatus, SourceStatus
 from elile_operator.api.meta import REFRESH_ANNOTATION, Condition, ConditionStatus
@@ -9,13 +10,14 @@ from elile_operator.api.reasons import Effect, Mark, Reason
 from elile_operator.decide.conditions import condition, find, set_conditions
 from elile_operator.decide.fingerprint import Stamp
 from elile_operator.decide.live import LiveSecret
-from elile_operator.decide.manifest import Frame, is_framed
+from elile_operator.decide.manifest import Frame, frame, is_framed
 from elile_operator.decide.violation import Violation
 
 __all__ = [
     "STALE_AFTER",
     "Delivered",
     "Freshness",
+    "Standing",
     "Write",
     "as_observed",
     "interrupted",
@@ -23,6 +25,7 @@ __all__ = [
     "needs_values",
     "plan_write",
     "secret_status",
+    "standing",
     "wants_refresh",
 ]
 
@@ -102,6 +105,22 @@ def needs_values(
         and live.revision == secret.status.revision
         and is_framed(wanted, live)
     )
+
+
+class Standing(StrEnum):
+    """How an object stands when its server is back."""
+
+    CURRENT = "current"  # right, and said to be: nothing to do, unless its sources turn out to have changed
+    STALE = "stale"  # right, and said to be unknown for too long
+    OPEN = "open"  # not delivered as it is wanted, or touched meanwhile
+
+
+def standing(secret: ElileSecret, live: LiveSecret | None) -> Standing:
+    """Return what is due for an object whose sources could not be asked for a while."""
+    if wants_refresh(secret) or needs_values(secret, live, frame(secret), secret.status.sources):
+        return Standing.OPEN
+    synced = condition(secret.status.conditions, "Synced") is ConditionStatus.TRUE
+    return Standing.CURRENT if synced else Standing.STALE
 
 
 def plan_write(

@@ -150,6 +150,11 @@ class SharedReads(Generic[R]):
         """All entries that are read from a server."""
         return [entry for entry in self._known if entry.identity.server == server]
 
+    def follows(self, reader: R) -> bool:
+        """Whether a reader will be told of the next change of its entries: this process has read all of them."""
+        entries = self._of_reader.get(reader, ())
+        return bool(entries) and all(self._known[entry].current is not None for entry in entries)
+
     def look_again(self, server: str) -> None:
         """A server is back, or is another one: what it was last heard to say counts no more, and all is polled soon."""
         entries = self.entries_of(server)

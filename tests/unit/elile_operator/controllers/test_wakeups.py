@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from elile_operator.api.reasons import Reason
+from elile_operator.controllers import wakeups
+from elile_operator.decide.secret import Standing
 from elile_operator.engine import ObjectKey, Priority
 from elile_operator.kube.client import Json
 from elile_operator.kube.resources import ELILE_SECRETS, NAMESPACES, PODS, SECRETS, VAULT_SERVERS
@@ -126,13 +128,45 @@ async def test_a_server_that_is_back_wakes_its_objects_one_after_the_other(stage
         stage.want(name)
     quiet(stage)
     await fail(stage, DB)
-    stage.wakeups.server_usable("default")
+    stage.wakeups.server_usable("default", followed=lambda _key: False)
     found = []
     for _ in range(5):
         found.append(len(stage.due()))
         await stage.clock.advance(0.2)
     assert found == [1, 1, 1, 1, 1]
     assert stage.secrets.failures(DB) == 0, "and nobody waits out a backoff"
+
+
+@pytest.mark.parametrize(
+    ("standing", "followed", "after"),
+    [
+        pytest.param(Standing.OPEN, True, 0.0, id="open"),
+        pytest.param(Standing.STALE, True, 0.5, id="stale"),
+        pytest.param(Standing.CURRENT, True, None, id="current"),
+        pytest.param(Standing.CURRENT, False, 0.0, id="current, as far as another process knew"),
+    ],
+)
+async def test_when_an_object_of_a_server_that_is_back_has_its_turn(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, standing: Standing, followed: bool, after: float | None
+) -> None:
+    stage.remove(ELILE_SECRETS, "shop", "mail")
+    quiet(stage)
+    monkeypatch.setattr(wakeups, "standing", lambda _secret, _live: standing)
+    stage.wakeups.server_usable("default", followed=lambda _key: followed)
+    waited = 0.0
+    while DB not in stage.due() and waited < 10:
+        await stage.clock.advance(0.5)
+        waited += 0.5
+    assert waited == (10 if after is None else after)
+
+
+async def test_an_object_whose_last_pass_failed_does_not_wait(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakeups, "standing", lambda _secret, _live: Standing.CURRENT)
+    await fail(stage, DB)
+    stage.wakeups.server_usable("default", followed=lambda _key: True)
+    assert stage.secrets.failures(DB) == 0
+    await stage.clock.advance(1.0)
+    assert stage.due() == [DB]
 
 
 async def fail(stage: Stage, key: ObjectKey) -> None:

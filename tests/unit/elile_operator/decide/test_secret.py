@@ -13,6 +13,7 @@ from elile_operator.decide.manifest import frame
 from elile_operator.decide.secret import (
     Delivered,
     Freshness,
+    Standing,
     Write,
     as_observed,
     interrupted,
@@ -20,6 +21,7 @@ from elile_operator.decide.secret import (
     needs_values,
     plan_write,
     secret_status,
+    standing,
     wants_refresh,
 )
 from elile_operator.decide.violation import Violation
@@ -126,6 +128,29 @@ def test_versions_alone_prove_a_secret_right() -> None:
 
 
 OTHER_CONTENT = KEY.stamp({"password": b"tampered"})
+
+
+LONG_AWAY = after(SETTLED, stopped(SEALED, Freshness(EARLIER - timedelta(hours=3), timedelta(minutes=1))))
+
+
+@pytest.mark.parametrize(
+    ("secret", "live", "found"),
+    [
+        pytest.param(SETTLED, LIVE, Standing.CURRENT, id="right"),
+        pytest.param(after(SETTLED, stopped(SEALED)), LIVE, Standing.CURRENT, id="right, after a short outage"),
+        pytest.param(LONG_AWAY, LIVE, Standing.STALE, id="right, after a long one"),
+        pytest.param(LONG_AWAY, None, Standing.OPEN, id="its Secret was deleted meanwhile"),
+        pytest.param(SETTLED, live_secret(content=KEY.stamp({"a": b"b"})), Standing.OPEN, id="edited by hand"),
+        pytest.param(SETTLED, live_secret(labels={}), Standing.OPEN, id="its labels were taken"),
+        pytest.param(edited(SETTLED), LIVE, Standing.OPEN, id="another spec"),
+        pytest.param(after(edited(SETTLED), stopped(SEALED)), LIVE, Standing.OPEN, id="another spec, while away"),
+        pytest.param(annotated(SETTLED, "now"), LIVE, Standing.OPEN, id="a wish to be refreshed"),
+        pytest.param(after(SETTLED, stopped(MISSING)), LIVE, Standing.OPEN, id="it was wrong before"),
+        pytest.param(NEW, None, Standing.OPEN, id="never delivered"),
+    ],
+)
+def test_how_an_object_stands_when_its_server_is_back(secret: ElileSecret, live: Any, found: Standing) -> None:
+    assert standing(secret, live) is found
 
 
 @pytest.mark.parametrize(

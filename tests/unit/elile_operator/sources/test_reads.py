@@ -608,6 +608,16 @@ async def test_readers_that_leave_after_the_end(stage: Stage) -> None:
     assert len(stage.reads) == 0
 
 
+async def test_who_is_followed(stage: Stage) -> None:
+    stage.subscribe("a")
+    assert not stage.reads.follows("a"), "nothing was read yet"
+    await stage.version()
+    assert stage.reads.follows("a")
+    assert not stage.reads.follows("b")
+    stage.reads.look_again("default")
+    assert stage.reads.follows("a")
+
+
 async def test_the_poll_of_nothing(stage: Stage) -> None:
     assert await stage.reads.reconcile(DB) == Result.absent()
 
