@@ -66,11 +66,11 @@ def scale(world: World, *, objects: int, paths: int, identities: int, rest: floa
     """Cold start of many new objects, then rest at a 60 s poll."""
     what = f"{objects} objects, {paths} paths, {identities} identities"
     tenants = [Tenant(world.cluster, f"bench-{objects}-{paths}-{i}") for i in range(identities)]
-    mine = paths // identities
+    mine, store = paths // identities, Bao(world.lab)
     for tenant in tenants:
         world.cluster.kubectl("create", "namespace", tenant.namespace)
         for i in range(mine):
-            tenant.put(f"p-{i}", value=f"{i}")
+            store.put(f"{tenant.namespace}/p-{i}", {"value": f"{i}"})
     world.apply_many(
         [
             {

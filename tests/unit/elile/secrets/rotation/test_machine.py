@@ -29,6 +29,7 @@ from elile.secrets.rotation.steps import (
     Deliver,
     Finished,
     Generate,
+    Generated,
     Live,
     Lock,
     Login,
@@ -344,6 +345,17 @@ def test_a_command_is_obeyed_once() -> None:
     assert said.entry.phase is Phase.ABORTING
     again = replace(said.entry, phase=Phase.NEEDS_INTERVENTION, reason=Reason.IN_USE)
     assert say(again, policy) == NeedsPerson(Reason.IN_USE)
+
+
+def test_a_command_from_before_a_rotation_is_not_for_it() -> None:
+    policy = replace(POLICY, command=Command(CommandKind.ABORT, "team/stop"))
+    looked = {"live": Live(BASE, PREVIOUS), "preflight": Preflighted(), "probed": Probed(Which.LIVE, Login.WORKS)}
+    said = say(DONE, policy, **looked, generated=Generated(PENDING))
+    assert isinstance(said, WriteJournal)
+    assert (said.entry.phase, said.entry.handled) == (Phase.PENDING, "team/stop")
+    going_on = say(said.entry, policy)
+    assert isinstance(going_on, WriteJournal)
+    assert going_on.entry.phase is Phase.PENDING
 
 
 @pytest.mark.parametrize("strategy", Strategy)
