@@ -151,7 +151,15 @@ def openbao(layout: Layout) -> dict[str, object]:
     audit = {"description": "what tests count calls in", "options": {"file_path": str(layout.openbao_audit)}}
     return {
         # OpenBao 2.7 has no `file` storage. A raft of one survives kill -9 and is active 0.3 s after a restart.
-        "storage": {"raft": {"path": str(layout.data / "openbao"), "node_id": "lab", "performance_multiplier": 1}},
+        "storage": {
+            "raft": {
+                "path": str(layout.data / "openbao"),
+                "node_id": "lab",
+                "performance_multiplier": 1,
+                # Autopilot makes a second node a voter at its next round, and of two voters one alone can do nothing.
+                "autopilot_reconcile_interval": "24h",
+            }
+        },
         "listener": listeners,
         "api_addr": layout.bao_url,
         "cluster_addr": f"https://127.0.0.1:{layout.port('openbao-cluster')}",

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from elile.secrets.cache import SecretCacheConfig
-
 from elile.secrets.chain import ChainBackend
 from elile.secrets.config import AWSSecretsConfig, EnvironmentConfig, VaultConfig
 from elile.secrets.environment import EnvironmentBackend

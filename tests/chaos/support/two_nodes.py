@@ -1,6 +1,7 @@
 """A second node of the lab's OpenBao, which answers reads itself and may be behind, and a balancer in front of both.
 
-It joins as a non-voter and stays one: the first node can then write while the second hears nothing, and falls behind.
+It joins as a non-voter, and stays one since the lab's autopilot never has its round: the first node can then write
+while the second hears nothing, and falls behind.
 """
 
 import contextlib
@@ -21,7 +22,6 @@ from lab.tools import PATH
 NODE = "standby"
 PROCESS = "openbao-standby"
 START_WITHIN = 60.0
-AUTOPILOT = "/v1/sys/storage/raft/autopilot/configuration"
 
 
 @dataclass(slots=True)
@@ -55,14 +55,11 @@ def standby(lab: Lab) -> Iterator[Standby]:
     environ = {"PATH": PATH, "HOME": str(folder)}
     process = processes.spawn(argv, environ, layout.logs / f"{PROCESS}.log", layout.folder, PROCESS)
     node = Standby(lab, port, process)
-    # A node that is well for ten seconds would be made a voter, and of two voters one alone can do nothing.
-    _ask_first(lab, AUTOPILOT, {"server_stabilization_time": "24h"})
     try:
         _join(node)
         yield node
     finally:
         _ask_first(lab, "/v1/sys/storage/raft/remove-peer", {"server_id": NODE})
-        _ask_first(lab, AUTOPILOT, {"server_stabilization_time": "10s"})
         processes.kill([process])
         shutil.rmtree(folder, ignore_errors=True)
 
