@@ -61,7 +61,7 @@ LANES = (
     (
         Suite("mistakes", (MISTAKES,), ON_LAB, SECOND_LAB, covered=False),
         Suite("contract", (CONTRACT,), ON_LAB, SECOND_LAB, covered=False),
-        Suite("chaos samples", ("tests/chaos", CONVERGENCE), ON_LAB, (*SECOND_LAB, *SEED), covered=False),
+        Suite("chaos samples", (CONVERGENCE, "tests/chaos"), ON_LAB, (*SECOND_LAB, *SEED), covered=False),
     ),
 )
 
