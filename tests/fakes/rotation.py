@@ -48,7 +48,6 @@ from elile.secrets.rotation.steps import (
     Step,
     TakeInbox,
     Taken,
-    Verdict,
     Verify,
     Wait,
     Wipe,
@@ -59,6 +58,7 @@ from elile.secrets.rotation.steps import (
     observe,
     recorded,
 )
+from elile.secrets.rotation.verify.outcome import Outcome
 
 NOW = datetime(2026, 11, 24, 2, 30, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -116,7 +116,7 @@ def answers(step: Step, entry: JournalEntry | None) -> tuple[Answer, ...]:
         case TakeInbox():
             return (Taken(),)
         case Verify():
-            return tuple(Verdict)
+            return tuple(Outcome)
         case WriteLive():
             return (Written(step.cas + 1), Written(None))
         case Deliver():

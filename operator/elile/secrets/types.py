@@ -9,10 +9,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from elile.secrets.errors import SecretNotFoundError, SecretValidationError
@@ -253,7 +262,8 @@ class DatabaseCredentials(TypedSecret):
     password: SecretStr
     database: str = Field("", validation_alias=AliasChoices("database", "dbname", "name"))
     driver: str = Field("postgresql", pattern=r"^[a-z][a-z0-9+]*$")
-    options: Mapping[str, str] = Field(default_factory=dict)  # of the URL's query, such as sslmode
+    # Of the URL's query, such as sslmode; redacted, since sslpassword is one as well.
+    options: Mapping[str, SecretStr] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -270,7 +280,7 @@ class DatabaseCredentials(TypedSecret):
         user, password, database = map(_quoted, (self.username, self.password.reveal(), self.database))
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port else ""
-        query = "&".join(f"{_quoted(k)}={_quoted(v)}" for k, v in self.options.items())
+        query = "&".join(f"{_quoted(k)}={_quoted(v.reveal())}" for k, v in self.options.items())
         url = f"{scheme or self.driver}://{user}:{password}@{host}{port}/{database}"
         return SecretStr(f"{url}?{query}" if query else url)
 
@@ -280,13 +290,13 @@ class DatabaseCredentials(TypedSecret):
         return {
             **{k: v for k, v in found.items() if v is not None},
             "password": self.password.reveal(),
-            **self.options,
+            **{k: v.reveal() for k, v in self.options.items()},
         }
 
     def asyncpg_kwargs(self) -> dict[str, Any]:
         """Return what `asyncpg.connect` takes. The password is in clear: hand it on, and do not keep it."""
         found = {"host": self.host, "port": self.port, "user": self.username, "database": self.database or None}
-        ssl = {"ssl": self.options["sslmode"]} if "sslmode" in self.options else {}
+        ssl = {"ssl": self.options["sslmode"].reveal()} if "sslmode" in self.options else {}
         return {**{k: v for k, v in found.items() if v is not None}, "password": self.password.reveal(), **ssl}
 
 
@@ -304,16 +314,28 @@ def parse_database_url(text: str) -> dict[str, Any]:
         parts = urlsplit("")
     if not parts.scheme or not parts.hostname:
         raise ValueError("is not a URL of a database")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    # libpq takes both from the query, too: https://www.postgresql.org/docs/current/libpq-connect.html
+    user, password = options.pop("user", None), options.pop("password", None)
     found = {
         "driver": "postgresql" if parts.scheme == "postgres" else parts.scheme,
         "host": parts.hostname,
         "port": port,
-        "username": unquote(parts.username) if parts.username else None,
-        "password": unquote(parts.password) if parts.password is not None else None,
+        "username": unquote(parts.username) if parts.username else user,
+        "password": unquote(parts.password) if parts.password is not None else password,
         "database": unquote(parts.path.removeprefix("/")),
-        "options": dict(parse_qsl(parts.query, keep_blank_values=True)),
+        "options": options,
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _without_login(url: str) -> str:
+    if "@" in url.split("://", 1)[-1].split("/", 1)[0]:
+        raise ValueError("must not hold a user or a password: it is shown in logs; store them as keys of their own")
+    return url
+
+
+BaseUrl = Annotated[str, AfterValidator(_without_login)]
 
 
 class ProviderApiKey(TypedSecret):
@@ -323,7 +345,7 @@ class ProviderApiKey(TypedSecret):
 
     api_key: SecretStr = Field(validation_alias=AliasChoices("api_key", "apiKey", "key", "token"))
     api_secret: SecretStr | None = Field(None, validation_alias=AliasChoices("api_secret", "apiSecret", "secret"))
-    base_url: str | None = Field(None, validation_alias=AliasChoices("base_url", "baseUrl", "endpoint"))
+    base_url: BaseUrl | None = Field(None, validation_alias=AliasChoices("base_url", "baseUrl", "endpoint"))
     provider: str = ""
 
 
@@ -345,7 +367,7 @@ class AIProviderSecrets(TypedSecret):
 
     provider: str = ""
     api_key: SecretStr = Field(validation_alias=AliasChoices("api_key", "apiKey", "key"))
-    base_url: str | None = Field(None, validation_alias=AliasChoices("base_url", "baseUrl", "endpoint", "api_base"))
+    base_url: BaseUrl | None = Field(None, validation_alias=AliasChoices("base_url", "baseUrl", "endpoint", "api_base"))
     organization: str | None = Field(None, validation_alias=AliasChoices("organization", "org_id", "organization_id"))
     project: str | None = Field(None, validation_alias=AliasChoices("project", "project_id"))
     api_version: str | None = Field(None, validation_alias=AliasChoices("api_version", "apiVersion"))

@@ -39,7 +39,6 @@ from elile.secrets.rotation.steps import (
     Stage,
     TakeInbox,
     Taken,
-    Verdict,
     Verify,
     Wait,
     Wipe,
@@ -50,6 +49,7 @@ from elile.secrets.rotation.steps import (
     observe,
     recorded,
 )
+from elile.secrets.rotation.verify.outcome import Outcome
 from tests.property.rotation.world import (
     GRACE,
     START,
@@ -287,28 +287,28 @@ class Driver:
             world.call("apply", lambda: world.change(value, 1, valid=True, alone=other))
         return Generated(value, inbox_version=world.made)
 
-    def _verify(self, step: Verify) -> Verdict:
+    def _verify(self, step: Verify) -> Outcome:
         world = self.world
         if self.wrong is Wrong.NO_VERIFICATION and step.stage is Stage.PENDING:
-            return Verdict.PASSED
+            return Outcome.PASSED
         if self.wrong is Wrong.NO_SECOND_VERIFICATION and step.stage is Stage.BEFORE_RETIRE:
-            return Verdict.PASSED
+            return Outcome.PASSED
 
-        def look() -> Verdict:
+        def look() -> Outcome:
             wanted = world.scenario.hook if step.stage is Stage.PENDING else world.scenario.after
             if wanted == "fails":
-                return Verdict.FAILED
+                return Outcome.FAILED
             if wanted == "inconclusive":
-                return Verdict.INCONCLUSIVE
+                return Outcome.INCONCLUSIVE
             if world.target and not world.login(step.value):
-                return Verdict.FAILED
+                return Outcome.FAILED
             world.verified.add(key(step.value))
             if world.keys:  # what is handed out first has the same keys
                 world.verified.add(key(keyset("k0", "k0", "k1")))
             world.proved_good, world.proved_at = key(step.value), world.now
-            return Verdict.PASSED
+            return Outcome.PASSED
 
-        return world.call("verify", look, lambda: Verdict.INCONCLUSIVE)
+        return world.call("verify", look, lambda: Outcome.INCONCLUSIVE)
 
     def _apply(self, step: Apply) -> Applied:
         world = self.world

@@ -49,7 +49,6 @@ from elile.secrets.rotation.steps import (
     Stage,
     Step,
     TakeInbox,
-    Verdict,
     Verify,
     Wait,
     Which,
@@ -57,6 +56,7 @@ from elile.secrets.rotation.steps import (
     WriteLive,
 )
 from elile.secrets.rotation.undo import aborting, reverting
+from elile.secrets.rotation.verify.outcome import Outcome
 
 __all__ = ["next_step"]
 
@@ -170,11 +170,11 @@ def _applied(at: At) -> Step:
     match at.seen.verdict:
         case None:
             return Verify(Stage.PENDING, at.pending)
-        case Verdict.PASSED:
+        case Outcome.PASSED:
             return at.write(Phase.VERIFIED)
-        case Verdict.FAILED:
+        case Outcome.FAILED:
             return at.write(Phase.ABORTING, reason=Reason.VERIFICATION_FAILED)
-        case Verdict.INCONCLUSIVE:  # pragma: no branch - the last there is
+        case Outcome.INCONCLUSIVE:  # pragma: no branch - the last there is
             if _is_over(at, timedelta(0)):
                 return at.write(Phase.ABORTING, reason=Reason.VERIFICATION_INCONCLUSIVE)
             return at.wait(Reason.VERIFICATION_INCONCLUSIVE)
@@ -262,14 +262,14 @@ def _verify_again(at: At, stage: Stage) -> Step | None:
     match at.seen.verdict:
         case None:
             return Verify(stage, at.pending)
-        case Verdict.PASSED:
+        case Outcome.PASSED:
             return None
-        case Verdict.FAILED if at.entry.phase is Phase.RETIRING:
+        case Outcome.FAILED if at.entry.phase is Phase.RETIRING:
             return at.give_up(Reason.VERIFICATION_FAILED)
-        case Verdict.FAILED:
+        case Outcome.FAILED:
             deadline = at.now + at.policy.proof_timeout
             return at.write(Phase.REVERTING, reason=Reason.VERIFICATION_FAILED, deadline=deadline)
-        case Verdict.INCONCLUSIVE:  # pragma: no branch - the last there is
+        case Outcome.INCONCLUSIVE:  # pragma: no branch - the last there is
             if at.entry.phase is Phase.PROMOTED and _is_over(at, at.policy.verify_for):
                 deadline = at.now + at.policy.proof_timeout
                 return at.write(Phase.REVERTING, reason=Reason.VERIFICATION_INCONCLUSIVE, deadline=deadline)

@@ -6,6 +6,7 @@ from enum import Enum, StrEnum
 from typing import TypeAlias
 
 from elile.secrets.rotation.journal import Intent, JournalEntry, Phase, Reason, Strategy, Value
+from elile.secrets.rotation.verify.outcome import Outcome
 
 __all__ = [
     "Answer",
@@ -35,7 +36,6 @@ __all__ = [
     "Step",
     "TakeInbox",
     "Taken",
-    "Verdict",
     "Verify",
     "Wait",
     "Which",
@@ -255,12 +255,6 @@ class Restored(Enum):
     UNREACHABLE = "unreachable"
 
 
-class Verdict(Enum):
-    PASSED = "passed"
-    FAILED = "failed"
-    INCONCLUSIVE = "inconclusive"
-
-
 class Delivered(Enum):
     """Superseded: what is there was made from a later live version."""
 
@@ -326,7 +320,7 @@ Answer: TypeAlias = (
     Probed
     | Applied
     | Restored
-    | Verdict
+    | Outcome
     | Delivered
     | Proofs
     | Locked
@@ -350,7 +344,7 @@ class Observations:
     probed: Probed | None = None
     applied: Applied | None = None
     restored: Restored | None = None
-    verdict: Verdict | None = None
+    verdict: Outcome | None = None
     written: Written | None = None
     delivered: Delivered | None = None
     proofs: Proofs | None = None
@@ -368,7 +362,7 @@ def observe(seen: Observations, answer: Answer) -> Observations:
             return replace(seen, preflight=answer)
         case Generated():
             return replace(seen, generated=answer)
-        case Verdict():
+        case Outcome():
             return replace(seen, verdict=answer)
         case Proofs():
             return replace(seen, proofs=answer)

@@ -552,3 +552,34 @@ def test_a_whole_is_as_healthy_as_its_worst_part() -> None:
     assert report() is Health.OK
     assert report(Health.OK, Health.DEGRADED) is Health.DEGRADED
     assert report(Health.DOWN, Health.DEGRADED, Health.OK) is Health.DOWN
+
+
+# ── values in places where nobody looks for them ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"url": "postgresql://app:p@h/db?sslmode=require&sslpassword=canary-77d1"},
+        {"host": "h", "username": "app", "password": "p", "options": {"sslpassword": "canary-77d1"}},
+        {"url": "postgresql://h/db?user=app&password=canary-77d1"},
+    ],
+    ids=["in the query", "among the options", "instead of the usual place"],
+)
+def test_a_password_among_the_options_is_one_as_well(entry: dict[str, Any]) -> None:
+    credentials = DatabaseCredentials.parse(entry)
+    for text in (repr(credentials), str(credentials), credentials.model_dump_json(), str(credentials.model_dump())):
+        assert "canary" not in text
+    assert "canary-77d1" in credentials.url().reveal()
+    assert "canary-77d1" in credentials.psycopg_kwargs().values()
+    assert credentials.username == "app"
+
+
+@pytest.mark.parametrize("model", [ProviderApiKey, AIProviderSecrets])
+def test_a_base_url_that_holds_a_login_is_refused_and_not_shown(
+    model: type[ProviderApiKey] | type[AIProviderSecrets],
+) -> None:
+    with pytest.raises(SecretValidationError, match="base_url must not hold a user or a password") as caught:
+        model.parse({"api_key": "k", "base_url": "https://user:canary-77d1@api.example/v1"})
+    assert "canary" not in str(caught.value)
+    assert model.parse({"api_key": "k", "base_url": "https://api.example/v1/a@b"}).base_url

@@ -43,7 +43,6 @@ from elile.secrets.rotation.steps import (
     Restore,
     Step,
     TakeInbox,
-    Verdict,
     Verify,
     Wait,
     Which,
@@ -52,6 +51,7 @@ from elile.secrets.rotation.steps import (
     WriteLive,
     Written,
 )
+from elile.secrets.rotation.verify.outcome import Outcome
 from tests.fakes.rotation import (
     BASE,
     CANARY,
@@ -136,7 +136,7 @@ def test_the_old_value_ends_only_when_proved_and_verified_once_more(all_of: Reac
         entry, seen = decision.entry, decision.seen
         if isinstance(decision.step, Lock) and entry is not None and decision.step.value == PREVIOUS:
             assert entry.phase is Phase.RETIRING
-            assert seen.verdict is Verdict.PASSED
+            assert seen.verdict is Outcome.PASSED
             assert seen.live is not None
             assert seen.live.value == PENDING
             skipped = entry.hurried or decision.policy.on_proof_timeout is OnProofTimeout.PROCEED
@@ -346,7 +346,7 @@ def test_a_lock_that_fails_for_ever_leaves_it_retiring_with_both_values() -> Non
         entry,
         live=Live(BASE + 1, PENDING),
         proofs=Proofs.PROVED,
-        verdict=Verdict.PASSED,
+        verdict=Outcome.PASSED,
         locked=Locked.UNREACHABLE,
     )
     assert said == Wait(NOW + POLICY.retry, Reason.TARGET_UNREACHABLE)
