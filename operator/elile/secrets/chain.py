@@ -100,6 +100,11 @@ class ChainBackend:
         for backend in self.backends:
             backend.check()
 
+    def after_fork(self) -> None:
+        """In the child: have all of them begin anew."""
+        for backend in self.backends:
+            backend.after_fork()
+
     def close(self) -> None:
         """Close all of them, also when one fails to; its error is raised at the end."""
         failed: SecretsError | None = None

@@ -256,6 +256,10 @@ class EnvironmentBackend:
     def check(self) -> None:
         """Do nothing: the environment is always there."""
 
+    def after_fork(self) -> None:
+        """In the child: another thread may have held the lock."""
+        self._lock = Lock()
+
     def close(self) -> None:
         """Forget what was written."""
         with self._lock:

@@ -309,9 +309,7 @@ class BackendSecretsManager:
 
     def _after_fork(self) -> None:
         self._followers.forget_thread()
-        forget = getattr(self.backend, "after_fork", None)
-        if forget is not None:
-            forget()
+        self.backend.after_fork()
 
 
 def as_typed(model: type[S], value: SecretValue) -> S:

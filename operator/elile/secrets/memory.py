@@ -130,6 +130,10 @@ class MemoryBackend:
     def check(self) -> None:
         """Do nothing: memory is always there."""
 
+    def after_fork(self) -> None:
+        """In the child: another thread may have held the lock."""
+        self._lock = RLock()
+
     def close(self) -> None:
         """Do nothing: what was written stays readable, which a test wants after the manager is gone."""
 

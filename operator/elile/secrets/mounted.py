@@ -136,6 +136,9 @@ class MountedBackend:
             if not self._config.paths:
                 raise SecretNotFoundError(f"there is no folder {self._config.root}", backend=NAME) from None
 
+    def after_fork(self) -> None:
+        """Do nothing: no file is kept open, and there is no lock."""
+
     def close(self) -> None:
         """Forget what was read."""
         self._seen.clear()

@@ -106,6 +106,9 @@ class Backend(Protocol):
     def close(self) -> None:
         """Release connections and tokens."""
 
+    def after_fork(self) -> None:
+        """In the child of a fork: have connections, tokens and locks of its own, the parent goes on with those here."""
+
 
 class Subscription(Protocol):
     """A callback that is called at changes, until it is cancelled."""

@@ -48,14 +48,15 @@ class VaultClient:
 
     def __init__(self, endpoint: VaultEndpoint) -> None:
         self.endpoint = endpoint
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.mount("https://", BoundedAdapter(endpoint))
-        self._session.mount("http://", BoundedAdapter(endpoint))
+        self._session = _session(endpoint)
 
     def close(self) -> None:
         """Close the pooled connections."""
         self._session.close()
+
+    def after_fork(self) -> None:
+        """In the child: use none of the parent's connections. They are left as they are, and not closed in its name."""
+        self._session = _session(self.endpoint)
 
     def state(self) -> ServerState:
         """Ask whether the server is there, initialised and unsealed. Needs no token."""
@@ -190,6 +191,14 @@ class VaultClient:
             allow_redirects=False,
             on_behalf_of=on_behalf_of,
         )
+
+
+def _session(endpoint: VaultEndpoint) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("https://", BoundedAdapter(endpoint))
+    session.mount("http://", BoundedAdapter(endpoint))
+    return session
 
 
 class _Adapter(hvac.adapters.JSONAdapter):  # type: ignore[misc] # hvac ships no types

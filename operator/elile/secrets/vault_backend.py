@@ -63,6 +63,10 @@ class KV2Backend:
         """Revoke the token of our own login and close the connections."""
         self._session.close()
 
+    def after_fork(self) -> None:
+        """In the child: log in anew, over connections of its own."""
+        self._session.after_fork()
+
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def current(self, path: str) -> Version:
@@ -168,6 +172,10 @@ class KV1Backend:
     def close(self) -> None:
         """Revoke the token of our own login and close the connections."""
         self._session.close()
+
+    def after_fork(self) -> None:
+        """In the child: log in anew, over connections of its own."""
+        self._session.after_fork()
 
 
 def _reading(value: KVValue) -> Reading:

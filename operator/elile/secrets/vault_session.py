@@ -146,10 +146,11 @@ class VaultSession:
                 self.client.revoke(held.token)
         self.client.close()
 
-    def forget(self) -> None:
-        """After a fork: the parent renews and revokes its own token, so the child has to have another one."""
+    def after_fork(self) -> None:
+        """In the child: the parent renews and revokes its own token, so this one has to have another."""
         self._lock = threading.Lock()
         self._held = None
+        self.client.after_fork()
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

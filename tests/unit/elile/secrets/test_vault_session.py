@@ -1,5 +1,6 @@
 """One login: renewed in time, made anew when the server no longer takes it, and never in a storm."""
 
+import os
 import threading
 import time
 from collections import Counter
@@ -10,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from elile.secrets.answers import Login, TokenState
+from elile.secrets.chain import ChainBackend
 from elile.secrets.errors import (
     SecretAccessDeniedError,
     SecretsAuthenticationError,
     SecretsConfigurationError,
     SecretsUnavailableError,
 )
+from elile.secrets.managed import BackendSecretsManager
+from elile.secrets.memory import MemoryBackend
 from elile.secrets.redact import SecretStr
 from elile.secrets.transport import VaultEndpoint
 from elile.secrets.vault import VaultClient
@@ -65,6 +69,9 @@ class Client:
 
     def close(self) -> None:
         self.closed = True
+
+    def after_fork(self) -> None:
+        self.calls["after_fork"] += 1
 
     def read(self, token: SecretStr, path: str) -> str:
         self.calls["read"] += 1
@@ -222,7 +229,7 @@ def test_somebody_elses_token_is_renewed_to_its_end_and_then_said_to_be_over(cli
 def test_a_child_has_a_login_of_its_own(client: Client) -> None:
     session = session_of(client)
     read(session)
-    session.forget()
+    session.after_fork()
     assert read(session) == "token-2"
 
 
@@ -298,3 +305,28 @@ def test_a_root_token_has_no_end(bao: Bao) -> None:
     assert session._held is not None
     assert session._held.ends == float("inf")
     session.close()
+
+
+def test_a_child_process_has_a_login_and_connections_of_its_own(bao: Bao) -> None:
+    """Two processes on one TLS or HTTP stream read each other's answers, and the child would end the parent's token."""
+    session = VaultSession(VaultClient(VaultEndpoint(address=bao.address)), app_role(bao))
+    manager = BackendSecretsManager(ChainBackend(MemoryBackend(), KV2Backend(session)))
+    assert manager.get_secret_blocking("open")["k"].reveal() == "v"
+    assert session._held is not None
+    parents, connections = session._held.token, session.client._session
+    child = os.fork()
+    if child == 0:
+        try:
+            assert manager.get_secret_blocking("open", max_age=0)["k"].reveal() == "v"
+            assert session._held is not None
+            assert session._held.token != parents
+            assert session.client._session is not connections
+            manager.close_blocking()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert session.client.is_valid(parents), "the child has revoked its own"
+    assert manager.get_secret_blocking("open", max_age=0)["k"].reveal() == "v"
+    assert session._held.token == parents
+    manager.close_blocking()
