@@ -1,55 +1,34 @@
-"""A thin driver: does what the machine says, in the world of the tests. And the designs that are known to be wrong.
+"""The real engine, over the world of the tests. And the designs that are known to be wrong.
 
 A pass is a generator that stops before every call, so that one driver can be frozen at any point while another runs.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from elile.secrets.redact import Redacted
+from elile.secrets.rotation.engine import Engine, Parts
 from elile.secrets.rotation.journal import Intent, Journal, JournalEntry, Owner, Phase, Strategy, Value
-from elile.secrets.rotation.machine import next_step
 from elile.secrets.rotation.policy import Command, CommandKind, Policy, Request, Retire
+from elile.secrets.rotation.ports import Fence
 from elile.secrets.rotation.steps import (
-    Answer,
     Applied,
-    Apply,
-    AwaitProofs,
-    Deliver,
     Delivered,
-    Finished,
-    Generate,
     Generated,
     Live,
-    Lock,
     Locked,
     Login,
-    NeedsPerson,
-    Observations,
-    Preflight,
-    Preflighted,
-    Probe,
-    Probed,
     Proofs,
-    ReadLive,
-    Restore,
     Restored,
     Stage,
-    TakeInbox,
-    Taken,
-    Verify,
     Wait,
-    Wipe,
-    Wiped,
-    WriteJournal,
-    WriteLive,
     Written,
-    observe,
-    recorded,
 )
-from elile.secrets.rotation.verify.outcome import Outcome
+from elile.secrets.rotation.verify.hooks import Hook
+from elile.secrets.rotation.verify.outcome import Outcome, Verification
 from tests.property.rotation.world import (
     GRACE,
     START,
@@ -65,6 +44,11 @@ from tests.property.rotation.world import (
 
 OWNER = Owner("cluster", "team", "db", "uid-1")
 PASSES = 120
+VERDICTS = {
+    Outcome.PASSED: Verification.passed("it works"),
+    Outcome.FAILED: Verification.failed("it does not"),
+    Outcome.INCONCLUSIVE: Verification.inconclusive("nobody knows"),
+}
 
 
 class Wrong(StrEnum):
@@ -102,6 +86,7 @@ class Driver:
     occurrence: str = "2026-11-24T02:30[Etc/UTC]"
     handled: bool = False
     deaf: bool = False
+    known: Journal = field(default_factory=lambda: Journal(None, 0))
 
     def policy(self) -> Policy:
         scenario = self.world.scenario
@@ -140,180 +125,175 @@ class Driver:
             if self.run():
                 return
 
-    def steps(self) -> Generator[str, None, bool]:
+    def steps(self) -> Generator[object, None, bool]:
         """Stop before each call. Returns True when finished; raises what ends a pass."""
-        world = self.world
-        yield "journal.read"
-        behind = lambda: Journal(*world.journal.read(behind=True))  # noqa: E731 - one of two like it
-        journal = world.call("journal.read", lambda: Journal(*world.journal.read()), behind)
-        if self.wrong is Wrong.ABORT_OF_WHAT_WAS_SENT and journal.entry and journal.entry.phase is Phase.VERIFIED:
-            journal = Journal(replace(journal.entry, intent=None), journal.version)
-        seen = Observations()
-        while True:
-            step = next_step(journal, seen, self._now(journal), self.policy())
-            if isinstance(step, Finished | NeedsPerson):
-                return True
-            if isinstance(step, Wait):
-                world.now = max(world.now, step.until)
-                return False
-            if isinstance(step, WriteJournal):
-                journal, seen = yield from self._record(journal, seen, step)
-                continue
-            yield type(step).__name__
-            seen = observe(seen, self._do(step, journal))
+        ports = Ports(self)
+        parts = Parts(
+            path="path",
+            journal_id="journal",
+            journal=ports,
+            live=LivePort(self),
+            target=ports,
+            consumers=ports,
+            inbox=InboxPort(self),
+            hooks=[
+                Hook(name=name, check=check, stages=stages, attempts=1)
+                for name, check, stages in (
+                    ("pending", ports.judge_pending, frozenset({Stage.PENDING})),
+                    ("after", ports.judge_promoted, frozenset({Stage.AFTER_PROMOTE})),
+                    ("retire", ports.judge_retiring, frozenset({Stage.BEFORE_RETIRE})),
+                )
+            ],
+        )
+        end = yield from Engine(parts, now=self.now).steps(self.policy)
+        if isinstance(end, Wait):
+            self.world.now = max(self.world.now, end.until)
+            return False
+        return True
 
-    def _now(self, journal: Journal) -> datetime:
-        entry = journal.entry
+    def now(self) -> datetime:
+        entry = self.known.entry
         if self.wrong is Wrong.NO_GRACE and entry is not None and entry.phase is Phase.GRACE:
             return self.world.now + GRACE
         return self.world.now
 
-    # ── the journal ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _record(
-        self, journal: Journal, seen: Observations, step: WriteJournal
-    ) -> Generator[str, None, tuple[Journal, Observations]]:
-        world, entry = self.world, step.entry
-        before = journal.entry
-        if self._is_only_intent(before, entry):
-            return Journal(entry, journal.version), recorded(seen, before, entry)
-        if self.wrong is Wrong.NO_ROLLBACK_VALUE and entry.phase is Phase.PENDING:
-            entry = replace(entry, previous=None)
-        if self.wrong is Wrong.UNCOUNTED_PROBES:
-            entry = replace(entry, attempts=0, not_before=None)
-        if self.wrong is Wrong.NO_HISTORY:
-            entry = replace(entry, history=())
-        yield "journal.write"
-        version = world.call(f"journal.write {entry.phase}", lambda: world.write_journal(entry, step.cas))
-        if self.wrong is Wrong.PENDING_ON_LIVE and entry.phase is Phase.PENDING and before is None:
-            assert entry.pending is not None
-            pending = entry.pending
-            world.call("live.write", lambda: world.write_live(pending, None))
-        return Journal(entry, version), recorded(seen, before, entry)
+class InboxPort:
+    """Where External takes its values from."""
 
-    def _is_only_intent(self, before: JournalEntry | None, entry: JournalEntry) -> bool:
-        """Whether a wrong design leaves this write out."""
-        if before is None or before.phase is not entry.phase or entry.intent is None:
-            return False
-        probes = self.wrong is Wrong.UNCOUNTED_PROBES and entry.intent is Intent.PROBE
-        return probes or self.wrong is Wrong.NO_FENCE
+    def __init__(self, driver: Driver) -> None:
+        self._world = driver.world
 
-    # ── everything else ──────────────────────────────────────────────────────────────────────────────────────────────
+    def destroy(self, version: int) -> None:
+        self._world.call("inbox.destroy", lambda: None)
 
-    def _do(self, step: object, journal: Journal) -> Answer:
-        world = self.world
-        match step:
-            case Preflight():
-                return Preflighted()
-            case ReadLive():
-                return self._read_live(journal)
-            case Generate():
-                return self._generate(step, journal)
-            case Probe():
-                look = lambda: Login.WORKS if world.probe(step.value) else Login.REFUSED  # noqa: E731 - read below
-                return Probed(step.which, world.call("probe", look, lambda: Login.UNREACHABLE, once=True))
-            case Verify():
-                return self._verify(step)
-            case AwaitProofs():
-                if self.wrong is Wrong.NO_PROOF:
-                    return Proofs.PROVED
-                only = 1 if self.wrong is Wrong.OWN_PROOF_ONLY else None
-                proved = world.call("proofs", lambda: world.look(step.value, only))
-                if not proved:
-                    world.now += timedelta(seconds=1)
-                return Proofs.PROVED if proved else Proofs.WAITING
-            case TakeInbox():
-                return world.call("inbox.destroy", Taken)
-            case _:
-                return self._change(step, journal)
 
-    def _change(self, step: object, journal: Journal) -> Answer:
-        world = self.world
-        match step:
-            case Apply():
-                return self._apply(step)
-            case WriteLive():
-                return self._write_live(step, journal)
-            case Deliver():
-                own = world.secrets[0]
-                done = world.call("deliver", lambda: world.deliver(own, step.value, step.live_version))
-                return Delivered.DONE if done else Delivered.SUPERSEDED
-            case Lock():
-                return world.call("lock", lambda: self._lock(step), lambda: Locked.UNREACHABLE)
-            case Restore():
-                return world.call("restore", lambda: self._restore(step), lambda: Restored.UNREACHABLE)
-            case Wipe():
-                return self._wipe(step)
-            case _:
-                raise AssertionError(type(step).__name__)
+class LivePort:
+    """The live path."""
 
-    def _lock(self, step: Lock) -> Locked:
-        if self.wrong is Wrong.LOCK_ONLY_WHAT_WORKS and not self.world.login(step.value):
-            return Locked.DONE
-        done = self.world.lock(step.value, step.keep, step.epoch)
-        return Locked.DONE if done else Locked.IN_USE
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._world = driver.world
 
-    def _restore(self, step: Restore) -> Restored:
-        alone = self.world.scenario.strategy is not Strategy.DUAL_PASSWORD
-        self.world.change(step.value, step.epoch, valid=True, alone=alone)
-        return Restored.ACCEPTED
-
-    def _read_live(self, journal: Journal) -> Live:
-        world, entry = self.world, journal.entry
+    def read(self) -> Live:
+        world, entry = self._world, self._driver.known.entry
 
         def read(behind: bool) -> Live:
             value, version = world.live.read(behind=behind)
             return Live(version, value)
 
         live = world.call("live.read", lambda: read(False), lambda: read(True))
-        if self.wrong is Wrong.MISMATCH_IS_CONFLICT and entry is not None:
+        if self._driver.wrong is Wrong.MISMATCH_IS_CONFLICT and entry is not None:
             forged: Value = Redacted({"username": "a", "password": "of somebody else"})
             if entry.phase in (Phase.VERIFIED, Phase.ABORTING) and live.value == entry.pending:
                 return Live(live.version, forged)
         return live
 
-    def _generate(self, step: Generate, journal: Journal) -> Generated:
-        world = self.world
+    def write(self, value: Value, *, cas: int) -> Written:
+        world, wrong, journal = self._world, self._driver.wrong, self._driver.known
+        entry = journal.entry
+        if world.scenario.foreign:
+            world.meddle()
+        reverting = entry is not None and entry.phase is Phase.REVERTING
+        if wrong is Wrong.DELETE_ON_ROLLBACK and reverting:
+            world.call("live.delete", lambda: world.live.versions.pop(world.live.current, None))
+        if wrong is Wrong.LOCK_BEFORE_WRITING_BACK and reverting and entry is not None:
+            rejected = entry.pending
+            assert rejected is not None
+            world.call("lock", lambda: world.lock(rejected, value, journal.version))
+        expected = None if wrong is Wrong.LIVE_WITHOUT_CAS else cas
+        try:
+            return Written(world.call("live.write", lambda: world.write_live(value, expected)))
+        except CasError:
+            return Written(None)
+
+
+class Ports:
+    """The journal, the target and the consumers."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._world = driver.world
+        self._wrong = driver.wrong
+        self.strategy = driver.world.scenario.strategy
+
+    # ── the journal ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read(self, path: str) -> Journal:
+        world = self._world
+        behind = lambda: Journal(*world.journal.read(behind=True))  # noqa: E731 - one of two like it
+        found = world.call("journal.read", lambda: Journal(*world.journal.read()), behind)
+        if self._wrong is Wrong.ABORT_OF_WHAT_WAS_SENT and found.entry and found.entry.phase is Phase.VERIFIED:
+            found = Journal(replace(found.entry, intent=None), found.version)
+        self._driver.known = found
+        return found
+
+    def write(self, path: str, entry: JournalEntry, *, cas: int) -> int:
+        world, before = self._world, self._driver.known.entry
+        if self._is_only_intent(before, entry):
+            self._driver.known = Journal(entry, cas)
+            return cas
+        written = entry
+        if self._wrong is Wrong.NO_ROLLBACK_VALUE and entry.phase is Phase.PENDING:
+            written = replace(entry, previous=None)
+        if self._wrong is Wrong.UNCOUNTED_PROBES:
+            written = replace(entry, attempts=0, not_before=None)
+        if self._wrong is Wrong.NO_HISTORY:
+            written = replace(entry, history=())
+        version = world.call(f"journal.write {entry.phase}", lambda: world.write_journal(written, cas))
+        if self._wrong is Wrong.PENDING_ON_LIVE and entry.phase is Phase.PENDING and before is None:
+            pending = entry.pending
+            assert pending is not None
+            world.call("live.write", lambda: world.write_live(pending, None))
+        self._driver.known = Journal(entry, version)
+        return version
+
+    def _is_only_intent(self, before: JournalEntry | None, entry: JournalEntry) -> bool:
+        """Whether a wrong design leaves this write out."""
+        if before is None or before.phase is not entry.phase or entry.intent is None:
+            return False
+        probes = self._wrong is Wrong.UNCOUNTED_PROBES and entry.intent is Intent.PROBE
+        return probes or self._wrong is Wrong.NO_FENCE
+
+    def wipe(self, path: str, *, keep_version: int) -> None:
+        world = self._world
+        if self._wrong is Wrong.NO_WIPE:
+            return
+        if self._wrong is Wrong.METADATA_DELETED:
+            world.journal.versions, world.journal.current = {}, 0
+        world.call("journal.destroy", lambda: world.journal.destroy(keep_version))
+
+    # ── the target ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def preflight(self, current: Value) -> str:
+        return ""
+
+    def generate(self, current: Value, taken: int) -> Generated:
+        world = self._world
         world.made += 1
-        if world.scenario.strategy is Strategy.EXTERNAL and world.made > 1 and step.taken:
+        if self.strategy is Strategy.EXTERNAL and world.made > 1 and taken:
             return Generated(None)
         if world.keys:
             return Generated(keyset("k1", "k0", "k1"), keyset("k0", "k0", "k1"))
-        held = step.current.reveal()
-        other = world.scenario.strategy is Strategy.DUAL_USER and held["username"] == "a"
+        held = current.reveal()
+        other = self.strategy is Strategy.DUAL_USER and held["username"] == "a"
         user = "b" if other else "a"
         value = credential(user, f"p{world.made}")
-        if self.wrong is Wrong.APPLY_BEFORE_PERSIST and journal.entry is None:
+        if self._wrong is Wrong.APPLY_BEFORE_PERSIST and self._driver.known.entry is None:
             world.call("apply", lambda: world.change(value, 1, valid=True, alone=other))
         return Generated(value, inbox_version=world.made)
 
-    def _verify(self, step: Verify) -> Outcome:
-        world = self.world
-        if self.wrong is Wrong.NO_VERIFICATION and step.stage is Stage.PENDING:
-            return Outcome.PASSED
-        if self.wrong is Wrong.NO_SECOND_VERIFICATION and step.stage is Stage.BEFORE_RETIRE:
-            return Outcome.PASSED
+    def verify(self, value: Value, *, timeout: float) -> Verification:
+        return VERDICTS[Outcome.PASSED]  # the hooks judge, which know the stage
 
-        def look() -> Outcome:
-            wanted = world.scenario.hook if step.stage is Stage.PENDING else world.scenario.after
-            if wanted == "fails":
-                return Outcome.FAILED
-            if wanted == "inconclusive":
-                return Outcome.INCONCLUSIVE
-            if world.target and not world.login(step.value):
-                return Outcome.FAILED
-            world.verified.add(key(step.value))
-            if world.keys:  # what is handed out first has the same keys
-                world.verified.add(key(keyset("k0", "k0", "k1")))
-            world.proved_good, world.proved_at = key(step.value), world.now
-            return Outcome.PASSED
+    def probe(self, value: Value) -> Login:
+        world = self._world
+        look = lambda: Login.WORKS if world.probe(value) else Login.REFUSED  # noqa: E731 - read below
+        return world.call("probe", look, lambda: Login.UNREACHABLE, once=True)
 
-        return world.call("verify", look, lambda: Outcome.INCONCLUSIVE)
-
-    def _apply(self, step: Apply) -> Applied:
-        world = self.world
-        value: Value = step.value
-        if self.wrong is Wrong.NEW_VALUE_EACH_TRY:
+    def apply(self, value: Value, *, fence: Fence) -> Applied:
+        world = self._world
+        if self._wrong is Wrong.NEW_VALUE_EACH_TRY:
             world.made += 1
             value = credential(str(value.reveal()["username"]), f"p{world.made}")
         if world.scenario.target == "unreachable":
@@ -324,34 +304,79 @@ class Driver:
             if limit and (world.rejected < limit or value.reveal()["password"] == "p1"):
                 world.rejected += 1
                 return Applied.REJECTED
-            alone = world.scenario.strategy is not Strategy.DUAL_PASSWORD
-            world.change(value, step.epoch, valid=True, alone=alone)
+            world.change(value, fence.epoch, valid=True, alone=self._alone)
             return Applied.ACCEPTED
 
         return world.call("apply", act, lambda: Applied.UNREACHABLE)
 
-    def _write_live(self, step: WriteLive, journal: Journal) -> Written:
-        world, entry = self.world, journal.entry
-        if world.scenario.foreign:
-            world.meddle()
-        reverting = entry is not None and entry.phase is Phase.REVERTING
-        if self.wrong is Wrong.DELETE_ON_ROLLBACK and reverting:
-            world.call("live.delete", lambda: world.live.versions.pop(world.live.current, None))
-        if self.wrong is Wrong.LOCK_BEFORE_WRITING_BACK and reverting and entry is not None:
-            rejected, keep = entry.pending, step.value
-            assert rejected is not None
-            world.call("lock", lambda: world.lock(rejected, keep, journal.version))
-        cas = None if self.wrong is Wrong.LIVE_WITHOUT_CAS else step.cas
-        try:
-            return Written(world.call("live.write", lambda: world.write_live(step.value, cas)))
-        except CasError:
-            return Written(None)
+    def lock(self, value: Value, keep: Value, *, fence: Fence, end_sessions: bool) -> Locked:
+        world = self._world
 
-    def _wipe(self, step: Wipe) -> Wiped:
-        world = self.world
-        if self.wrong is Wrong.NO_WIPE:
-            return Wiped()
-        if self.wrong is Wrong.METADATA_DELETED:
-            world.journal.versions, world.journal.current = {}, 0
-        world.call("journal.destroy", lambda: world.journal.destroy(step.keep_version))
-        return Wiped()
+        def act() -> Locked:
+            if self._wrong is Wrong.LOCK_ONLY_WHAT_WORKS and not world.login(value):
+                return Locked.DONE
+            return Locked.DONE if world.lock(value, keep, fence.epoch) else Locked.IN_USE
+
+        return world.call("lock", act, lambda: Locked.UNREACHABLE)
+
+    def restore(self, value: Value, *, fence: Fence) -> Restored:
+        def act() -> Restored:
+            self._world.change(value, fence.epoch, valid=True, alone=self._alone)
+            return Restored.ACCEPTED
+
+        return self._world.call("restore", act, lambda: Restored.UNREACHABLE)
+
+    @property
+    def _alone(self) -> bool:
+        return self.strategy is not Strategy.DUAL_PASSWORD
+
+    # ── hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def judge_pending(self, value: Value) -> Verification:
+        if self._wrong is Wrong.NO_VERIFICATION:
+            return VERDICTS[Outcome.PASSED]
+        return self._judge(value, self._world.scenario.hook)
+
+    def judge_promoted(self, value: Value) -> Verification:
+        return self._judge(value, self._world.scenario.after)
+
+    def judge_retiring(self, value: Value) -> Verification:
+        if self._wrong is Wrong.NO_SECOND_VERIFICATION:
+            return VERDICTS[Outcome.PASSED]
+        return self._judge(value, self._world.scenario.after)
+
+    def _judge(self, value: Value, wanted: str) -> Verification:
+        world = self._world
+
+        def look() -> Outcome:
+            if wanted == "fails":
+                return Outcome.FAILED
+            if wanted == "inconclusive":
+                return Outcome.INCONCLUSIVE
+            if world.target and not world.login(value):
+                return Outcome.FAILED
+            world.verified.add(key(value))
+            if world.keys:  # what is handed out first has the same keys
+                world.verified.add(key(keyset("k0", "k0", "k1")))
+            world.proved_good, world.proved_at = key(value), world.now
+            return Outcome.PASSED
+
+        return VERDICTS[world.call("verify", look, lambda: Outcome.INCONCLUSIVE)]
+
+    # ── the consumers ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def deliver(self, value: Value, live_version: int) -> Delivered:
+        world = self._world
+        own = world.secrets[0]
+        done = world.call("deliver", lambda: world.deliver(own, value, live_version))
+        return Delivered.DONE if done else Delivered.SUPERSEDED
+
+    def proofs(self, value: Value, live_version: int) -> Proofs:
+        world = self._world
+        if self._wrong is Wrong.NO_PROOF:
+            return Proofs.PROVED
+        only = 1 if self._wrong is Wrong.OWN_PROOF_ONLY else None
+        proved: Any = world.call("proofs", lambda: world.look(value, only))
+        if not proved:
+            world.now += timedelta(seconds=1)
+        return Proofs.PROVED if proved else Proofs.WAITING

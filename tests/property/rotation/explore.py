@@ -153,7 +153,7 @@ def split(
     found.add(world, violation, told)
 
 
-def _advance(going: Iterator[str], calls: int) -> None:
+def _advance(going: Iterator[object], calls: int) -> None:
     try:
         for _ in range(calls):
             next(going)

@@ -6,7 +6,7 @@ from elile.secrets.vault_session import VaultSession
 
 __all__ = ["PREFIX", "KVJournal"]
 
-PREFIX = "elile-rotation"
+PREFIX = "elile-journal"
 
 
 class KVJournal:

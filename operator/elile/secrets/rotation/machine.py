@@ -313,6 +313,8 @@ def _retiring(at: At) -> Step:
             return at.fenced(Intent.LOCK, lock, locking=True)
         case Locked.IN_USE:
             return at.give_up(Reason.IN_USE)
+        case Locked.STILL_WORKS:
+            return at.wait(Reason.OLD_STILL_WORKS)
         case Locked.UNREACHABLE:  # pragma: no branch - the last there is
             return at.wait(Reason.TARGET_UNREACHABLE)
 

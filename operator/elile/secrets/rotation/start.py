@@ -39,7 +39,7 @@ def idle(last: JournalEntry | None, version: int, seen: Observations, now: datet
     if live.value is None:
         return Finished(phase, Reason.LIVE_UNREADABLE)
     if seen.preflight is None:
-        return Preflight()
+        return Preflight(live.value)
     if seen.preflight.problem:
         return Finished(phase, Reason.PREFLIGHT, seen.preflight.problem)
     if TRAITS[policy.strategy].target:

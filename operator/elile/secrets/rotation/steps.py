@@ -81,6 +81,8 @@ class WriteJournal:
 class Preflight:
     """Look, without side effects, whether all that will be needed is allowed and there."""
 
+    current: Value
+
 
 @dataclass(frozen=True, slots=True)
 class ReadLive:
@@ -268,10 +270,11 @@ class Proofs(Enum):
 
 
 class Locked(Enum):
-    """Done includes what was gone already."""
+    """Done includes what was gone already. Still works: it was locked, and a login with it is let in all the same."""
 
     DONE = "done"
     IN_USE = "in use"
+    STILL_WORKS = "still works"
     UNREACHABLE = "unreachable"
 
 
@@ -386,6 +389,8 @@ def observe(seen: Observations, answer: Answer) -> Observations:
 
 def recorded(seen: Observations, before: JournalEntry | None, after: JournalEntry) -> Observations:
     """Go on after a write of the journal. What was seen in another phase, or of another value, is forgotten."""
+    if before is not None and before.owner != after.owner:
+        return Observations()  # the intent is whose rotation we took over: it announced one probe, and that may come yet
     if before is None or before.phase is not after.phase or before.pending != after.pending:
         return Observations(fence=after.intent)
     return replace(seen, fence=after.intent)

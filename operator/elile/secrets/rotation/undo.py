@@ -119,5 +119,7 @@ def _lock_pending(at: At, live: Value) -> Step | None:
             return None
         case Locked.IN_USE:
             return at.give_up(Reason.IN_USE)
+        case Locked.STILL_WORKS:
+            return at.wait(Reason.OLD_STILL_WORKS)
         case Locked.UNREACHABLE:  # pragma: no branch - the last there is
             return at.wait(Reason.TARGET_UNREACHABLE)

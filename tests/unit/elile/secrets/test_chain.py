@@ -54,7 +54,7 @@ class ReadOnly:
         self._called("version")
         return self.inner.version(path)
 
-    def write(self, path: str, data: Mapping[str, Any], *, expect: str | None = None) -> Reading:  # noqa: ARG002
+    def write(self, path: str, data: Mapping[str, Any], *, expect: str | None = None) -> Reading:
         raise AssertionError("a chain asks only those that can write")
 
     def check(self) -> None:

@@ -72,7 +72,7 @@ class TestConformance(BackendConformance):
         self.root = root
         return MountedBackend(MountedConfig(root=root))
 
-    def seed(self, backend: Backend, path: str, data: Mapping[str, Any]) -> None:  # noqa: ARG002
+    def seed(self, backend: Backend, path: str, data: Mapping[str, Any]) -> None:
         VolumeWriter(self.root / path).write(data)
 
 
