@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from elile.secrets.protocol import SecretsManager as SecretsManager
     from elile.secrets.redact import SecretBytes as SecretBytes
     from elile.secrets.redact import SecretStr as SecretStr
+    from elile.secrets.rotation.rotator import SecretRotator as SecretRotator
     from elile.secrets.sync import SyncSecrets as SyncSecrets
     from elile.secrets.types import AIProviderSecrets as AIProviderSecrets
     from elile.secrets.types import DatabaseCredentials as DatabaseCredentials
@@ -120,6 +121,7 @@ _HOMES = {
     ),
     "protocol": ("SecretPath", "SecretsManager"),
     "redact": ("SecretBytes", "SecretStr"),
+    "rotation.rotator": ("SecretRotator",),
     "sync": ("SyncSecrets",),
     "types": (
         "AIProviderSecrets",

@@ -61,10 +61,14 @@ class KVVersionState:
 
 @dataclass(frozen=True, slots=True)
 class KVMetadata:
-    """The versions of a KV v2 entry, without any value; `current` is 0 when nothing was written yet."""
+    """The versions of a KV v2 entry, without any value; `current` is 0 when nothing was written yet.
+
+    max_versions is how many are kept, 0 for as many as the mount says.
+    """
 
     current: int
     versions: Mapping[int, KVVersionState]
+    max_versions: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,15 @@ class VaultClient:
             return False
         return True
 
+    def capabilities(self, token: SecretStr, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        """Ask what a token may do at each path: names such as read, create, update; `root` is all of them.
+
+        Needs no more than the `default` policy.
+        """
+        with _converted("sys/capabilities-self"):
+            body = hvac.api.SystemBackend(self._adapter(token)).get_capabilities(list(paths))
+            return {path: frozenset(map(str, _mapping(body)[path])) for path in paths}
+
     def kv2_metadata(self, token: SecretStr, *, mount: str, path: str, on_behalf_of: str = "") -> KVMetadata:
         """Read which versions exist. Raises SecretNotFoundError, SecretMountNotFoundError, SecretAccessDeniedError."""
         with _converted(f"{mount}/metadata/{path}"):
@@ -127,7 +136,7 @@ class VaultClient:
                 )
                 for number, v in _mapping(data["versions"]).items()
             }
-            return KVMetadata(int(data["current_version"]), versions)
+            return KVMetadata(int(data["current_version"]), versions, int(data.get("max_versions") or 0))
 
     def kv2_read(
         self, token: SecretStr, *, mount: str, path: str, version: int | None = None, on_behalf_of: str = ""

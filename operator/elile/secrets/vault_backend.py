@@ -36,6 +36,16 @@ class KV2Backend:
         self._session = session
         self._mount = mount
 
+    @property
+    def session(self) -> VaultSession:
+        """The login, for what else needs it."""
+        return self._session
+
+    @property
+    def mount(self) -> str:
+        """Where the engine is mounted."""
+        return self._mount
+
     def read(self, path: str, *, version: str | None = None) -> Reading:
         """Return one version. Raises SecretVersionNotFoundError for one that is no number."""
         number = None if version is None else _number(version, path)

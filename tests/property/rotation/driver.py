@@ -175,6 +175,9 @@ class LivePort:
         self._driver = driver
         self._world = driver.world
 
+    def preflight(self) -> str:
+        return ""
+
     def read(self) -> Live:
         world, entry = self._world, self._driver.known.entry
 

@@ -148,7 +148,7 @@ class Engine:
         parts = self._parts
         match step:
             case Preflight():
-                return Preflighted(parts.target.preflight(step.current))
+                return Preflighted(parts.live.preflight() or parts.target.preflight(step.current))
             case ReadLive():
                 return parts.live.read()
             case Generate():

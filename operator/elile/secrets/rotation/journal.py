@@ -7,7 +7,7 @@ together, under one check-and-set.
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
@@ -16,6 +16,7 @@ from elile.secrets.redact import Redacted
 
 __all__ = [
     "HISTORY",
+    "NOBODY",
     "SCHEMA",
     "TERMINAL",
     "Intent",
@@ -31,6 +32,7 @@ __all__ = [
     "Value",
     "decode",
     "encode",
+    "release",
     "rotation_id",
 ]
 
@@ -128,8 +130,16 @@ class Owner:
     uid: str
 
     def adopts(self, other: "Owner") -> bool:
-        """Whether `other` is this one before it was made again, so that its rotation is ours to go on with."""
-        return (self.cluster, self.namespace, self.name) == (other.cluster, other.namespace, other.name)
+        """Whether `other` is this one before it was made again, so that its rotation is ours to go on with.
+
+        What was released is anybody's.
+        """
+        same = (self.cluster, self.namespace, self.name) == (other.cluster, other.namespace, other.name)
+        return same or other == NOBODY
+
+
+# Whose journal was released.
+NOBODY = Owner("", "", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +230,19 @@ def rotation_id(*, cluster_id: str, namespace: str, mount: str, path: str, trigg
     """
     live = uuid.uuid5(_NAMESPACE, json.dumps([cluster_id, namespace, mount, path]))
     return str(uuid.uuid5(live, trigger))
+
+
+def release(store: JournalStore, path: str, owner: Owner) -> bool:
+    """Let somebody else rotate the path; False where it is not the owner's, or a rotation is under way.
+
+    Raises SecretConflictError when a rotation begins meanwhile.
+    """
+    journal = store.read(path)
+    entry = journal.entry
+    if entry is None or entry.phase not in TERMINAL or not entry.wiped or not owner.adopts(entry.owner):
+        return False
+    store.write(path, replace(entry, owner=NOBODY), cas=journal.version)
+    return True
 
 
 # ── as JSON ──────────────────────────────────────────────────────────────────────────────────────────────────────────

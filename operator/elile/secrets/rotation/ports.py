@@ -73,6 +73,7 @@ class AccountTarget(Target, Protocol):
         """Make an earlier value valid again, and in its account no other, but with DualPassword."""
 
 
+@runtime_checkable
 class Inbox(Protocol):
     """Where somebody else leaves the next value."""
 
@@ -82,6 +83,9 @@ class Inbox(Protocol):
 
 class LivePath(Protocol):
     """The entry that applications read."""
+
+    def preflight(self) -> str:
+        """Look, without side effects, whether it can be rotated; return what is wrong, with the remedy, or ""."""
 
     def read(self) -> Live:
         """Return the current version, which may be a standby's older one."""

@@ -390,7 +390,9 @@ def observe(seen: Observations, answer: Answer) -> Observations:
 def recorded(seen: Observations, before: JournalEntry | None, after: JournalEntry) -> Observations:
     """Go on after a write of the journal. What was seen in another phase, or of another value, is forgotten."""
     if before is not None and before.owner != after.owner:
-        return Observations()  # the intent is whose rotation we took over: it announced one probe, and that may come yet
+        return (
+            Observations()
+        )  # the intent is whose rotation we took over: it announced one probe, and that may come yet
     if before is None or before.phase is not after.phase or before.pending != after.pending:
         return Observations(fence=after.intent)
     return replace(seen, fence=after.intent)

@@ -291,7 +291,14 @@ class TestMetadata:
 
     def test_an_entry_without_versions(self, bao: Bao, client: VaultClient) -> None:
         bao.call("POST", "secret/metadata/bare", {"max_versions": 3})
-        assert client.kv2_metadata(ROOT, mount="secret", path="bare") == KVMetadata(0, {})
+        assert client.kv2_metadata(ROOT, mount="secret", path="bare") == KVMetadata(0, {}, max_versions=3)
+
+    def test_what_a_token_may_do_is_told_for_each_path(self, bao: Bao, client: VaultClient) -> None:
+        bao.call("PUT", "sys/policies/acl/reads", {"policy": 'path "secret/data/a" { capabilities = ["read"] }'})
+        token = bao.token(policies=["reads", "default"])
+        paths = ["secret/data/a", "secret/data/b"]
+        assert client.capabilities(token, paths) == {paths[0]: frozenset({"read"}), paths[1]: frozenset({"deny"})}
+        assert client.capabilities(ROOT, paths)[paths[1]] == frozenset({"root"})
 
     def test_missing_path(self, client: VaultClient) -> None:
         with fails(SecretNotFoundError, "secret/metadata/nowhere: nothing is stored there"):

@@ -1,0 +1,1 @@
+"""Where new values become valid."""
