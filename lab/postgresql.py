@@ -3,19 +3,18 @@
 import csv
 import io
 import os
-import pwd
-import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lab import processes
+from lab import debian, processes
 from lab.errors import LabError
 from lab.layout import LONGEST_SOCKET
+from lab.pki import Pair, write_private
 from lab.steps import Echo, wait_until
 
 HOST = "127.0.0.1"
@@ -60,19 +59,11 @@ def _newest() -> Path | None:
 
 
 def _install(echo: Echo) -> None:
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise LabError(f"PostgreSQL is missing: install what Debian calls {PACKAGE}")
-    echo(f"  installing {PACKAGE} with apt-get")
-    if not NO_CLUSTER.exists():
-        # Or the package makes a server of its own, and starts it.
+    if os.geteuid() == 0 and not NO_CLUSTER.exists():
+        # Or the package makes a server of its own.
         NO_CLUSTER.parent.mkdir(parents=True, exist_ok=True)
         NO_CLUSTER.write_text("create_main_cluster = false\n")
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    options = ["--yes", "--no-upgrade", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"]
-    for command in (["apt-get", "update"], ["apt-get", "install", *options, PACKAGE]):
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environ)
-        if done.returncode != 0:
-            raise LabError(f"{' '.join(command)} failed: {done.stderr.strip()[-1000:]}")
+    debian.install(PACKAGE, echo)
 
 
 def free_port() -> int:
@@ -86,8 +77,20 @@ def free_port() -> int:
 class PostgreSQL:
     """One server. `folder` is made if need be, and must be one that the user `postgres` can reach when run as root."""
 
-    def __init__(self, folder: Path, *, port: int | None = None, echo: Echo = print) -> None:
-        """`port` is one of loopback, a free one when None. Nothing is started yet."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        tls: Pair | None = None,
+        settings: Mapping[str, str] = SETTINGS,
+        hba: str = HBA,
+        echo: Echo = print,
+    ) -> None:
+        """`port` is one of loopback, a free one when None; with `tls` it offers TLS. `hba` is all of pg_hba.conf.
+
+        Nothing is started yet.
+        """
         self.folder = folder.absolute()
         self.host = HOST
         self.port = port or free_port()
@@ -95,7 +98,10 @@ class PostgreSQL:
         self._data = self.folder / "data"
         self._record = self.folder / "run" / f"{COMPONENT}.json"
         self._echo = echo
-        self._user = pwd.getpwnam(ADMIN) if os.geteuid() == 0 and _exists(ADMIN) else None
+        self._tls = tls
+        self._given = settings
+        self._hba = hba
+        self._user = debian.user(ADMIN)
         self._bin: Path | None = None
 
     def __enter__(self) -> Self:
@@ -112,11 +118,10 @@ class PostgreSQL:
         if self.is_up():
             return
         self._bin = programs(self._echo)
-        if os.geteuid() == 0:
-            self._user = pwd.getpwnam(ADMIN)  # the package makes this user
+        self._user = debian.user(ADMIN)  # the package makes this user
         self._prepare(self._bin)
         options = [part for name, value in self._settings().items() for part in ("-c", f"{name}={value}")]
-        argv = [*self._as_server(), str(self._bin / "postgres"), "-D", str(self._data), *options]
+        argv = [*debian.as_user(self._user), str(self._bin / "postgres"), "-D", str(self._data), *options]
         environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
         process = processes.spawn(argv, environ, self.log, self.folder, COMPONENT)
         processes.remember(self._record, process)
@@ -165,9 +170,14 @@ class PostgreSQL:
     def _socket(self) -> Path:
         return self.folder / "socket"
 
+    def _copy(self, name: str) -> Path:
+        return self.folder / f"tls-{name}"
+
     def _settings(self) -> dict[str, str]:
+        tls = {"ssl": "on", **{f"ssl_{name}_file": str(self._copy(name)) for name in ("cert", "key")}}
         return {
-            **SETTINGS,
+            **self._given,
+            **({} if self._tls is None else tls),
             "port": str(self.port),
             "unix_socket_directories": str(self._socket),
             "hba_file": str(self.folder / "pg_hba.conf"),
@@ -177,8 +187,14 @@ class PostgreSQL:
         if len(f"{self._socket}/.s.PGSQL.{self.port}") > LONGEST_SOCKET:
             raise LabError(f"{self.folder} is too long for the path of a socket")
         self._socket.mkdir(parents=True, exist_ok=True)
-        (self.folder / "pg_hba.conf").write_text(HBA)
-        for path in (self.folder, self._socket, self.folder / "pg_hba.conf"):
+        (self.folder / "pg_hba.conf").write_text(self._hba)
+        paths = [self.folder, self._socket, self.folder / "pg_hba.conf"]
+        if self._tls is not None:
+            # Copies, since the server insists that its key is its own.
+            for name, path in (("cert", self._tls.certificate), ("key", self._tls.key)):
+                write_private(self._copy(name), path.read_bytes())
+                paths.append(self._copy(name))
+        for path in paths:
             path.chmod(0o700)
             if self._user is not None:
                 os.chown(path, self._user.pw_uid, self._user.pw_gid)
@@ -197,21 +213,14 @@ class PostgreSQL:
         if done.returncode != 0:
             raise LabError(f"initdb failed: {done.stderr.strip()[-1000:]}")
 
-    def _as_server(self) -> list[str]:
-        if self._user is None:
-            return []
-        return ["setpriv", f"--reuid={self._user.pw_uid}", f"--regid={self._user.pw_gid}", "--clear-groups", "--"]
-
     def _run(self, command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
         environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
         return subprocess.run(
-            [*self._as_server(), *command], check=False, capture_output=True, text=True, env=environ, cwd="/", **options
+            [*debian.as_user(self._user), *command],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=environ,
+            cwd="/",
+            **options,
         )
-
-
-def _exists(user: str, lookup: Callable[[str], object] = pwd.getpwnam) -> bool:
-    try:
-        lookup(user)
-    except KeyError:
-        return False
-    return True
