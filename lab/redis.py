@@ -1,20 +1,17 @@
 """A Redis server of Debian's package in a folder of its own: on loopback, with users, gone with its folder."""
 
 import os
-import pwd
 import secrets
 import shlex
 import signal
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lab import processes
-from lab.debian import ensure
+from lab import debian, processes
 from lab.errors import LabError
 from lab.layout import LONGEST_SOCKET
 from lab.pki import Pair, write_private
@@ -77,7 +74,7 @@ class Redis:
         self._acl_file = acl_file
         self._record = self.folder / "run" / f"{COMPONENT}.json"
         self._echo = echo
-        self._user = pwd.getpwnam(USER) if os.geteuid() == 0 and _exists(USER) else None
+        self._user = debian.user(USER)
 
     def __enter__(self) -> Self:
         self.start()
@@ -97,11 +94,10 @@ class Redis:
         """Start the server with the users it had, return when it answers. Raises LabError."""
         if self.is_up():
             return
-        program = ensure(PACKAGE, PROGRAM, self._echo)
-        if os.geteuid() == 0:
-            self._user = pwd.getpwnam(USER)  # the package makes this user
+        program = debian.ensure(PACKAGE, PROGRAM, self._echo)
+        self._user = debian.user(USER)  # the package makes this user
         self._prepare()
-        argv = [*self._as_server(), str(program), str(self.folder / "redis.conf")]
+        argv = [*debian.as_user(self._user), str(program), str(self.folder / "redis.conf")]
         environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
         process = processes.spawn(argv, environ, self.log, self.folder, COMPONENT)
         processes.remember(self._record, process)
@@ -187,19 +183,6 @@ class Redis:
         if self._user is not None:
             for path in (self.folder, *self.folder.iterdir()):
                 os.chown(path, self._user.pw_uid, self._user.pw_gid)
-        reach = subprocess.run([*self._as_server(), "test", "-w", str(self.folder)], check=False, cwd="/")
+        reach = subprocess.run([*debian.as_user(self._user), "test", "-w", str(self.folder)], check=False, cwd="/")
         if reach.returncode != 0:
             raise LabError(f"the user {USER} cannot reach {self.folder}: a folder above it is closed to others")
-
-    def _as_server(self) -> list[str]:
-        if self._user is None:
-            return []
-        return ["setpriv", f"--reuid={self._user.pw_uid}", f"--regid={self._user.pw_gid}", "--clear-groups", "--"]
-
-
-def _exists(user: str, lookup: Callable[[str], object] = pwd.getpwnam) -> bool:
-    try:
-        lookup(user)
-    except KeyError:
-        return False
-    return True

@@ -1,11 +1,8 @@
 """Asks an HTTP API whether it takes a key. The key goes into a header, the answer is looked at and thrown away."""
 
-import contextlib
 import http.client
 import json
-import socket
 import ssl
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from elile.secrets.errors import SecretsConfigurationError, SecretsUnavailableError
 from elile.secrets.redact import SecretStr
+from elile.secrets.rotation.cutoff import Cutoff
 from elile.secrets.rotation.egress import Dialer
 from elile.secrets.rotation.verify.outcome import Verification
 from elile.secrets.tls import client_context
@@ -70,33 +68,22 @@ def verify_http(probe: HttpProbe, key: SecretStr, dialer: Dialer) -> Verificatio
     value = f"{probe.scheme} {key.reveal()}" if probe.scheme else key.reveal()
     if any(c in value for c in "\r\n\0") or not value.isascii():
         raise SecretsConfigurationError("the key cannot be sent in a header: it holds a line break or no ASCII")
-    sockets: list[socket.socket] = []
-    connection = _connection(probe, parts, dialer, sockets)
-    # Timeouts of sockets are for each piece that arrives: who sends a byte now and then could hold us for ever.
-    watch = threading.Timer(probe.timeout, _cut, [sockets])
-    watch.daemon = True
-    watch.start()
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    try:
-        connection.request(probe.method, target, headers={**probe.headers, probe.header: value})
-        with connection.getresponse() as response:
-            return _judge(probe, response.status, response.read(MAX_BODY + 1))
-    except SecretsUnavailableError as e:
-        return Verification.inconclusive(e.detail)
-    except ssl.SSLCertVerificationError:
-        return Verification.inconclusive("the certificate of the server is not trusted")
-    except (OSError, http.client.HTTPException) as e:
-        # Only the class: the text of some of these quotes what was sent.
-        return Verification.inconclusive(f"no usable answer ({type(e).__name__})")
-    finally:
-        watch.cancel()
-        connection.close()
-
-
-def _cut(sockets: list[socket.socket]) -> None:
-    for sock in sockets:
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS, which would want to say good-bye first
+    with Cutoff(probe.timeout) as cutoff:
+        connection = _connection(probe, parts, dialer, cutoff)
+        try:
+            connection.request(probe.method, target, headers={**probe.headers, probe.header: value})
+            with connection.getresponse() as response:
+                return _judge(probe, response.status, response.read(MAX_BODY + 1))
+        except SecretsUnavailableError as e:
+            return Verification.inconclusive(e.detail)
+        except ssl.SSLCertVerificationError:
+            return Verification.inconclusive("the certificate of the server is not trusted")
+        except (OSError, http.client.HTTPException) as e:
+            # Only the class: the text of some of these quotes what was sent.
+            return Verification.inconclusive(f"no usable answer ({type(e).__name__})")
+        finally:
+            connection.close()
 
 
 def _judge(probe: HttpProbe, status: int, body: bytes) -> Verification:
@@ -133,20 +120,18 @@ def _parts(probe: HttpProbe) -> SplitResult:
     return parts
 
 
-def _connection(
-    probe: HttpProbe, parts: SplitResult, dialer: Dialer, sockets: list[socket.socket]
-) -> http.client.HTTPConnection:
+def _connection(probe: HttpProbe, parts: SplitResult, dialer: Dialer, cutoff: Cutoff) -> http.client.HTTPConnection:
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     connection = http.client.HTTPConnection(host, port, timeout=probe.timeout)
 
     def connect() -> None:
         sock = dialer.connect(host, port, timeout=probe.timeout)
-        sockets.append(sock)
+        cutoff.watch(sock)
         if parts.scheme == "https":
             context = client_context(probe.ca_pem)
             try:
-                sock = context.wrap_socket(sock, server_hostname=host)
-                sockets[:] = [sock]
+                plain, sock = sock, context.wrap_socket(sock, server_hostname=host)
+                cutoff.watch(sock, instead_of=plain)
             except BaseException:
                 sock.close()
                 raise

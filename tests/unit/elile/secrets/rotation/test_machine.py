@@ -23,8 +23,9 @@ from elile.secrets.rotation.journal import (
 )
 from elile.secrets.rotation.machine import next_step
 from elile.secrets.rotation.moves import MAX_PROBES
-from elile.secrets.rotation.policy import Command, CommandKind, OnProofTimeout, Policy, Retire
+from elile.secrets.rotation.policy import Command, CommandKind, OnInconclusive, OnProofTimeout, Policy, Retire
 from elile.secrets.rotation.steps import (
+    Applied,
     Apply,
     Deliver,
     Finished,
@@ -62,6 +63,7 @@ from tests.fakes.rotation import (
     PENDING,
     PREVIOUS,
     REQUEST,
+    SECOND,
     Decision,
     Reached,
     reach,
@@ -407,3 +409,204 @@ def test_hooks_are_run_on_the_new_value_in_three_stages() -> None:
         for d in reached(Strategy.DUAL_USER).decisions
         if isinstance(d.step, Verify)
     )
+
+
+# ── how long, and which word ─────────────────────────────────────────────────────────────────────────────────────────
+
+WRITTEN = {"fence": None, "written": Written(None)}
+PROMOTED = replace(ENTRY, phase=Phase.PROMOTED, live_version=BASE + 1, delivered=True, deadline=LATER)
+QUICK = replace(POLICY, grace=timedelta(minutes=7), proof_timeout=timedelta(minutes=3), verify_for=timedelta(minutes=2))
+
+
+def writes(step: Step) -> JournalEntry:
+    assert isinstance(step, WriteJournal)
+    return step.entry
+
+
+@pytest.mark.parametrize("behind", [0, 1, 3])
+def test_an_answer_from_before_the_write_is_waited_out(behind: int) -> None:
+    verified = replace(ENTRY, phase=Phase.VERIFIED, base_version=BASE + 3)
+    step = say(verified, **WRITTEN, live=Live(BASE + 3 - behind, PREVIOUS))
+    assert step == Wait(NOW + POLICY.retry, Reason.STALE_READ)
+
+
+def test_our_own_value_two_versions_later_is_somebody_elses() -> None:
+    verified = replace(ENTRY, phase=Phase.VERIFIED)
+    entry = writes(say(verified, **WRITTEN, live=Live(BASE + 2, PENDING)))
+    assert (entry.phase, entry.reason) == (Phase.NEEDS_INTERVENTION, Reason.EXTERNAL_CHANGE)
+    assert writes(say(verified, **WRITTEN, live=Live(BASE + 1, PENDING))).live_version == BASE + 1
+
+
+@pytest.mark.parametrize(
+    ("strategy", "retire", "grace"),
+    [
+        (Strategy.DUAL_USER, Retire.WHEN_PROVED, True),
+        (Strategy.DUAL_USER, Retire.SKIP_GRACE, False),
+        (Strategy.SINGLE_USER, Retire.WHEN_PROVED, False),
+        (Strategy.DUAL_PASSWORD, Retire.WHEN_PROVED, True),
+        (Strategy.REPLACE, Retire.WHEN_PROVED, True),
+        (Strategy.REPLACE, Retire.SKIP_GRACE, False),
+        (Strategy.EXTERNAL, Retire.WHEN_PROVED, True),
+    ],
+)
+def test_the_grace_is_as_long_as_it_was_said(strategy: Strategy, retire: Retire, grace: bool) -> None:
+    promoted = replace(PROMOTED, strategy=strategy)
+    policy = replace(QUICK, strategy=strategy, retire=retire)
+    entry = writes(say(promoted, policy, proofs=Proofs.PROVED, verdict=Outcome.PASSED))
+    assert (entry.phase, entry.deadline) == (Phase.GRACE, NOW + (policy.grace if grace else timedelta(0)))
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_only_a_set_of_keys_ends_without_a_grace(strategy: Strategy) -> None:
+    promoted = replace(PROMOTED, strategy=strategy, distributed=PREVIOUS)
+    entry = writes(say(promoted, replace(QUICK, strategy=strategy), proofs=Proofs.PROVED, verdict=Outcome.PASSED))
+    assert entry.phase is (Phase.DONE if strategy is Strategy.KEYSET else Phase.GRACE)
+
+
+@pytest.mark.parametrize("phase", [Phase.PROMOTED, Phase.GRACE, Phase.DISTRIBUTING])
+def test_a_way_back_that_a_person_asks_for_has_the_time_of_the_proofs(phase: Phase) -> None:
+    policy = replace(QUICK, command=Command(CommandKind.ROLL_BACK, "person/1"))
+    entry = writes(say(replace(PROMOTED, phase=phase, distributed=PREVIOUS), policy))
+    assert (entry.phase, entry.deadline) == (Phase.REVERTING, NOW + policy.proof_timeout)
+    stuck = replace(PROMOTED, phase=Phase.NEEDS_INTERVENTION)
+    assert writes(say(stuck, policy)).deadline == NOW + policy.proof_timeout
+
+
+@pytest.mark.parametrize("phase", [Phase.PROMOTED, Phase.GRACE])
+def test_a_verification_that_fails_goes_back_with_the_time_of_the_proofs(phase: Phase) -> None:
+    at = replace(PROMOTED, phase=phase, deadline=NOW)
+    entry = writes(say(at, QUICK, proofs=Proofs.PROVED, live=Live(BASE + 1, PENDING), verdict=Outcome.FAILED))
+    assert (entry.phase, entry.reason, entry.deadline) == (
+        Phase.REVERTING,
+        Reason.VERIFICATION_FAILED,
+        NOW + QUICK.proof_timeout,
+    )
+
+
+@pytest.mark.parametrize("phase", [Phase.PROMOTED, Phase.GRACE, Phase.DISTRIBUTING])
+@pytest.mark.parametrize("late", [False, True])
+def test_proofs_that_do_not_come_are_gone_back_from_in_time_and_not_before(phase: Phase, late: bool) -> None:
+    deadline = NOW if late else NOW + timedelta(seconds=1)
+    at = replace(PROMOTED, phase=phase, deadline=deadline, distributed=PENDING)
+    if phase is Phase.GRACE:
+        at = replace(at, deadline=NOW)  # the grace is over, and so is the time of the proofs
+    if phase is Phase.DISTRIBUTING:
+        at = replace(at, strategy=Strategy.KEYSET)
+    policy = replace(QUICK, strategy=at.strategy, on_proof_timeout=OnProofTimeout.REVERT)
+    step = say(at, policy, proofs=Proofs.WAITING, live=Live(BASE + 1, PENDING))
+    if late or phase is Phase.GRACE:
+        entry = writes(step)
+        assert (entry.phase, entry.reason) == (Phase.REVERTING, Reason.PROOF_TIMEOUT)
+        assert entry.deadline == NOW + policy.proof_timeout
+    else:
+        assert step == Wait(NOW + policy.retry, Reason.AWAITING_CONSUMERS)
+
+
+def test_in_retiring_no_missing_proof_brings_anything_back() -> None:
+    at = replace(PROMOTED, phase=Phase.RETIRING, deadline=None)
+    policy = replace(QUICK, on_proof_timeout=OnProofTimeout.REVERT)
+    step = say(at, policy, proofs=Proofs.WAITING, live=Live(BASE + 1, PENDING))
+    assert step == Wait(NOW + policy.retry, Reason.AWAITING_CONSUMERS)
+
+
+def test_keys_are_not_handed_on_without_a_proof_whatever_the_policy_says() -> None:
+    at = replace(PROMOTED, phase=Phase.DISTRIBUTING, strategy=Strategy.KEYSET, deadline=NOW, distributed=PENDING)
+    policy = replace(QUICK, strategy=Strategy.KEYSET, on_proof_timeout=OnProofTimeout.PROCEED)
+    step = say(at, policy, proofs=Proofs.WAITING, live=Live(BASE + 1, PENDING))
+    assert step == Wait(NOW + policy.retry, Reason.AWAITING_CONSUMERS)
+    promoted = replace(PROMOTED, deadline=NOW)
+    assert isinstance(say(promoted, replace(policy, strategy=Strategy.DUAL_USER), proofs=Proofs.WAITING), Verify)
+
+
+@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize("late", [False, True])
+def test_hooks_that_cannot_tell_have_their_time(hold: bool, late: bool) -> None:
+    kind = OnInconclusive.HOLD if hold else OnInconclusive.ABORT
+    policy = replace(QUICK, on_inconclusive=kind)
+    deadline = NOW if late else NOW + timedelta(seconds=1)
+    step = say(replace(ENTRY, phase=Phase.APPLIED, deadline=deadline), policy, verdict=Outcome.INCONCLUSIVE)
+    if late and not hold:
+        entry = writes(step)
+        assert (entry.phase, entry.reason) == (Phase.ABORTING, Reason.VERIFICATION_INCONCLUSIVE)
+    else:
+        assert step == Wait(NOW + policy.retry, Reason.VERIFICATION_INCONCLUSIVE)
+    # After the promotion the time begins when the proofs should have been there.
+    at = replace(PROMOTED, deadline=deadline - policy.verify_for)
+    step = say(at, policy, proofs=Proofs.PROVED, verdict=Outcome.INCONCLUSIVE)
+    if late and not hold:
+        entry = writes(step)
+        assert (entry.phase, entry.reason) == (Phase.REVERTING, Reason.VERIFICATION_INCONCLUSIVE)
+        assert entry.deadline == NOW + policy.proof_timeout
+    else:
+        assert step == Wait(NOW + policy.retry, Reason.VERIFICATION_INCONCLUSIVE)
+
+
+def test_in_the_grace_hooks_that_cannot_tell_are_asked_again_without_end() -> None:
+    at = replace(PROMOTED, phase=Phase.GRACE, deadline=NOW - timedelta(days=9))
+    step = say(at, QUICK, proofs=Proofs.PROVED, live=Live(BASE + 1, PENDING), verdict=Outcome.INCONCLUSIVE)
+    assert step == Wait(NOW + QUICK.retry, Reason.VERIFICATION_INCONCLUSIVE)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_window_that_closes_takes_back_what_is_not_promoted(late: bool) -> None:
+    closes = NOW if late else NOW + timedelta(seconds=1)
+    policy = replace(QUICK, window_closes=closes)
+    for phase in (Phase.PENDING, Phase.APPLIED, Phase.VERIFIED):
+        step = say(replace(ENTRY, phase=phase), policy)
+        taken_back = isinstance(step, WriteJournal) and step.entry.phase is Phase.ABORTING
+        assert taken_back == late
+    assert not isinstance(say(PROMOTED, policy), WriteJournal)
+
+
+def test_a_grace_that_is_not_over_is_waited_for_to_the_second() -> None:
+    at = replace(PROMOTED, phase=Phase.GRACE, deadline=NOW + timedelta(seconds=1))
+    assert say(at, QUICK) == Wait(NOW + timedelta(seconds=1), Reason.IN_GRACE)
+    assert not isinstance(say(replace(at, deadline=NOW), QUICK), Wait)
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_a_blackout_keeps_from_retiring_but_what_is_in_a_hurry(strategy: Strategy) -> None:
+    policy = replace(QUICK, strategy=strategy, may_retire=False)
+    for phase in (Phase.GRACE, Phase.RETIRING):
+        at = replace(PROMOTED, phase=phase, strategy=strategy, deadline=NOW)
+        assert say(at, policy) == Wait(NOW + policy.retry, Reason.BLACKOUT)
+    hurried = replace(PROMOTED, phase=Phase.RETIRING, strategy=strategy, hurried=True)
+    assert not isinstance(say(hurried, policy), Wait)
+
+
+def test_now_is_a_word_and_ends_sessions() -> None:
+    policy = replace(QUICK, retire=Retire.NOW)
+    entry = writes(say(PROMOTED, policy))
+    assert (entry.phase, entry.hurried) == (Phase.RETIRING, True)
+    assert writes(say(replace(PROMOTED, phase=Phase.GRACE), policy)).hurried
+    for retire in (Retire.WHEN_PROVED, Retire.SKIP_GRACE):
+        assert not isinstance(say(PROMOTED, replace(QUICK, retire=retire)), WriteJournal)
+    asked = replace(QUICK, command=Command(CommandKind.RETIRE, "person/1"))
+    entry = writes(say(PROMOTED, asked))
+    assert (entry.phase, entry.hurried, entry.reason) == (Phase.RETIRING, True, Reason.BY_PERSON)
+
+
+def test_what_still_works_is_not_done() -> None:
+    at = replace(PROMOTED, phase=Phase.RETIRING, hurried=True)
+    for phase, held in ((Phase.RETIRING, at), (Phase.ABORTING, replace(ENTRY, phase=Phase.ABORTING, touched=True))):
+        live = Live(BASE + (phase is Phase.RETIRING), PENDING if phase is Phase.RETIRING else PREVIOUS)
+        step = say(held, QUICK, live=live, verdict=Outcome.PASSED, locked=Locked.STILL_WORKS)
+        assert step == Wait(NOW + QUICK.retry, Reason.OLD_STILL_WORKS)
+
+
+def test_a_value_that_the_target_rejects_is_made_once_more() -> None:
+    pending = replace(ENTRY, phase=Phase.PENDING)
+    assert isinstance(say(pending, QUICK, applied=Applied.REJECTED), Generate)
+    again = writes(say(pending, QUICK, applied=Applied.REJECTED, generated=Generated(SECOND)))
+    assert (again.phase, again.pending, again.regenerated) == (Phase.PENDING, SECOND, True)
+    entry = writes(say(again, QUICK, applied=Applied.REJECTED))
+    assert (entry.phase, entry.reason) == (Phase.ABORTING, Reason.REJECTED_BY_TARGET)
+
+
+def test_what_was_taken_from_the_inbox_is_destroyed_first() -> None:
+    entry = replace(ENTRY, strategy=Strategy.EXTERNAL, inbox_version=4)
+    policy = replace(QUICK, strategy=Strategy.EXTERNAL, command=Command(CommandKind.ABORT, "person/1"))
+    announced = writes(say(entry, policy))
+    assert announced.intent is Intent.TAKE
+    assert say(announced, policy, fence=Intent.TAKE) == TakeInbox(4)
+    assert writes(say(announced, policy, taken=True)).phase is Phase.ABORTING
