@@ -26,7 +26,8 @@ class Accounts:
         return "" if user in self.passwords else f"the user {user!r} is none of {sorted(self.passwords)}: add it"
 
     def generate(self, current: Value, taken: int) -> Generated:
-        user = next(name for name in self.passwords if name != current.reveal()["username"])
+        now = current.reveal()["username"]
+        user = now if self.strategy is Strategy.SINGLE_USER else next(n for n in self.passwords if n != now)
         drawn = password(exclude="'").generate()
         return Generated(Redacted({**current.reveal(), "username": user, "password": drawn.reveal()}))
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from lab.postgresql import PostgreSQL
+from tests.services.servers import mariadb, postgresql_tls
+
+__all__ = ["mariadb", "postgresql", "postgresql_tls"]
 
 
 @pytest.fixture(scope="session")

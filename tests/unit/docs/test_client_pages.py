@@ -1,8 +1,11 @@
 """Every piece of Python in the pages about the client library runs as it is printed."""
 
 import ast
+import asyncio
+import base64
 import inspect
 import re
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,13 +16,19 @@ import elile.secrets
 from elile.secrets import (
     AIProviderSecrets,
     DatabaseCredentials,
+    EncryptionKeys,
+    MemorySecretsManager,
+    SecretCacheConfig,
     SecretPath,
     SecretsManager,
     SecretValue,
     create_secrets_config,
     set_secrets_manager,
 )
+from elile.secrets.encryption import AESGCMCipher
 from elile.secrets.manager import _Process
+from elile.secrets.redact import SecretStr
+from tests.fakes.accounts import Accounts
 
 PAGES = Path(__file__).parents[3] / "docs" / "client"
 
@@ -58,7 +67,7 @@ async def test_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_ROLE", "shop")
     names = {name: getattr(elile.secrets, name) for name in elile.secrets.__all__}
     names |= {"Protocol": Protocol, "Enum": Enum, "Any": Any}
-    manager, path, config, cache = pieces("seed.md")
+    manager, path, config, cache, rotation = pieces("seed.md")
     await run(manager, names)
     for method, planned in inspect.getmembers(names["SecretsManager"], inspect.iscoroutinefunction):
         ours = inspect.signature(getattr(SecretsManager, method)).parameters
@@ -72,6 +81,53 @@ async def test_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["config"].backend == "environment"
     await run(cache, names)
     assert names["cache"].stats().entries == 0
+    material = base64.b64encode(b"k" * 32).decode()
+    cache_off = SecretCacheConfig(enabled=False)
+    names["secrets_manager"] = MemorySecretsManager({SecretPath.ENCRYPTION_PRIMARY: {"key": material}}, cache=cache_off)
+    asked: list[EncryptionKeys] = []
+
+    async def verify_encryption_works(keys: EncryptionKeys) -> bool:
+        asked.append(keys)
+        return AESGCMCipher(keys).decrypt(AESGCMCipher(keys).encrypt(b"text")) == b"text"
+
+    names |= {"verify_encryption_works": verify_encryption_works, "SecretPath": SecretPath}
+    await run(rotation, names)
+    assert names["result"].ok
+    assert len(asked) == 1
+    assert (await names["secrets_manager"].get_encryption_keys()).primary.id == "2"
+
+
+async def test_rotation() -> None:
+    maps, database = "elile/providers/maps", str(SecretPath.DATABASE)
+    manager = MemorySecretsManager(
+        {
+            SecretPath.ENCRYPTION_PRIMARY: {"key": base64.b64encode(b"k" * 32).decode()},
+            maps: {"api_key": "old"},
+            database: {"host": "db", "username": "shop_a", "password": "old"},
+        },
+        cache=SecretCacheConfig(enabled=False),
+    )
+
+    @dataclass
+    class Answer:
+        status: int
+
+    async def ask_our_own_service(key: object) -> Answer:
+        return Answer(200)
+
+    target = Accounts({"shop_a": SecretStr("old"), "shop_b": None})
+    names: dict[str, Any] = {
+        "manager": manager,
+        "ask_our_own_service": ask_our_own_service,
+        "target": target,
+        "asyncio": asyncio,
+    }
+    for piece in pieces("rotation.md"):
+        await run(piece, names)
+    names["background"].cancel()
+    assert (await manager.get_secret(maps))["api_key"].reveal().startswith("maps_")
+    assert (await manager.get_secret(database))["username"] == SecretStr("shop_b")
+    assert all(target.passwords.values())
 
 
 def test_the_names_of_the_plan() -> None:
@@ -80,7 +136,7 @@ def test_the_names_of_the_plan() -> None:
         AIProviderSecrets EncryptionKeys VaultConfig AWSSecretsConfig AzureKeyVaultConfig
         GCPSecretManagerConfig SecretsConfig create_secrets_config SecretCache SecretCacheConfig
         EnvironmentSecretsManager VaultSecretsManager get_database_credentials
-        get_ai_provider_secrets get_encryption_keys get_provider_api_key
+        get_ai_provider_secrets get_encryption_keys get_provider_api_key SecretRotator
     """
     assert set(planned.split()) <= set(elile.secrets.__all__)
     assert {AIProviderSecrets, DatabaseCredentials, SecretValue, create_secrets_config}

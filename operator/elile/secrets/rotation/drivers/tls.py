@@ -29,13 +29,16 @@ def secured(
     who hangs up or takes too long, SecretsConfigurationError for a name that no certificate can have.
     """
     try:
+        # Tried without a connection first: the one that wrap_socket has taken over stays open when it finds out.
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=server_name)
         wrapped = context.wrap_socket(sock, server_hostname=server_name, do_handshake_on_connect=False)
-    except (OSError, ValueError) as e:
+    except ValueError:
         sock.close()
-        if isinstance(e, ValueError) and not isinstance(e, OSError):
-            raise SecretsConfigurationError(
-                f"{server_name!r} is no name that a certificate can be for: correct the name of {peer}", backend=backend
-            ) from None
+        raise SecretsConfigurationError(
+            f"{server_name!r} is no name that a certificate can be for: correct the name of {peer}", backend=backend
+        ) from None
+    except OSError:
+        sock.close()
         raise SecretsUnavailableError(f"{peer} hangs up on TLS", backend=backend) from None
     try:
         # Before it: who sends a byte of it now and then could hold us for ever.

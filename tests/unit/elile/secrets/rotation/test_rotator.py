@@ -5,6 +5,7 @@ import base64
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from elile.secrets import (
     EnvironmentSecretsManager,
     MemorySecretsManager,
     MountedSecretsManager,
+    SecretAccessDeniedError,
     SecretManagedElsewhereError,
     SecretNotFoundError,
     SecretPath,
@@ -27,12 +29,13 @@ from elile.secrets import (
 from elile.secrets.cache_config import SecretCacheConfig
 from elile.secrets.memory import MemoryBackend
 from elile.secrets.protocol import Reading
-from elile.secrets.redact import SecretStr
+from elile.secrets.redact import Redacted, SecretStr
 from elile.secrets.rotation import Hook, Inconclusive, RotationPolicy, RotationResult, RotationStatus
 from elile.secrets.rotation.generators import api_key
 from elile.secrets.rotation.journal import Phase, Reason, encode
 from elile.secrets.rotation.place import place_of
 from elile.secrets.rotation.steps import Stage
+from elile.secrets.rotation.targets.external import ExternalTarget
 from elile.secrets.rotation.verify.outcome import Outcome, Verification
 from elile.secrets.types import EncryptionKeys
 from tests.fakes.accounts import Accounts
@@ -398,6 +401,43 @@ async def test_retire_now_waits_for_nothing(rotator: SecretRotator, accounts: Ac
     assert accounts.passwords["shop_a"] is None
 
 
+async def test_an_entry_of_another_shape_is_not_given_to_the_verification(
+    manager: MemorySecretsManager, rotator: SecretRotator, accounts: Accounts
+) -> None:
+    manager.backend.write("odd", {"username": "shop_a", "password": CANARY})  # no host
+    result = await rotator.rotate_database_credentials("odd", accounts, lambda _: True)
+    assert result.status is RotationStatus.ABORTED
+    assert "host" in result.detail
+    assert CANARY not in result.detail
+
+
+# ── what somebody else makes ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Inbox:
+    """Values that wait to be taken."""
+
+    versions: dict[int, Mapping[str, str]] = field(default_factory=dict)
+    where: str = "the inbox of the test"
+
+    def read(self) -> tuple[int, Redacted[Mapping[str, Any]]] | None:
+        return None if not self.versions else (max(self.versions), Redacted(self.versions[max(self.versions)]))
+
+    def destroy(self, version: int) -> None:
+        self.versions = {number: held for number, held in self.versions.items() if number > version}
+
+
+async def test_a_value_from_the_inbox_is_taken_once(manager: MemorySecretsManager, rotator: SecretRotator) -> None:
+    inbox = Inbox({3: {"api_key": "issued elsewhere"}})
+    target = ExternalTarget(inbox)
+    assert (await rotator.rotate(API, target, lambda value: value["api_key"] == SecretStr("issued elsewhere"))).ok
+    assert held(manager, API) == {"api_key": "issued elsewhere", "base_url": "https://maps.example"}
+    assert inbox.versions == {}
+    empty = await rotator.rotate(API, target, timeout=0.05)
+    assert (empty.status, empty.reason) == (RotationStatus.PENDING, Reason.INBOX_EMPTY)
+
+
 # ── outages ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -421,6 +461,19 @@ async def test_an_outage_without_end_is_told_and_nothing_is_given_up() -> None:
         assert (result.status, result.reason) == (RotationStatus.PENDING, Reason.TARGET_UNREACHABLE)
         store.fails = 0
         assert (await rotator.rotate_api_key(API, key="k")).ok
+
+
+async def test_a_refusal_is_told_at_once(clock: Clock) -> None:
+    class Refusing(Store):
+        def write(self, path: str, data: Mapping[str, Any], *, expect: str | None = None) -> Reading:
+            if expect is not None:
+                raise SecretAccessDeniedError("permission denied", path=path)
+            return super().write(path, data, expect=expect)
+
+    manager = manager_of(Refusing())
+    async with SecretRotator(manager, now=clock, sleep=clock.sleep) as rotator:
+        with pytest.raises(SecretAccessDeniedError, match="permission denied"):
+            await rotator.rotate_api_key(API)
 
 
 # ── by schedule ──────────────────────────────────────────────────────────────────────────────────────────────────────
