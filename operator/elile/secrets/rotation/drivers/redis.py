@@ -16,16 +16,14 @@ from elile.secrets.errors import (
     SecretAccessDeniedError,
     SecretBackendMissingError,
     SecretsAuthenticationError,
-    SecretsConfigurationError,
     SecretsError,
     SecretsMalformedResponseError,
-    SecretsTLSError,
     SecretsUnavailableError,
 )
 from elile.secrets.redact import SecretStr
 from elile.secrets.rotation.cutoff import Cutoff
+from elile.secrets.rotation.drivers.tls import secured, trusting
 from elile.secrets.rotation.egress import Dialer
-from elile.secrets.tls import client_context
 
 try:
     import redis
@@ -107,7 +105,7 @@ def redis_session(
     say which); SecretsUnavailableError when there is no usable answer, SecretsTLSError for whom we do not trust,
     SecretsConfigurationError for what cannot be sent, EgressRefusedError.
     """
-    tls = None if node.tls.allow_plain else _context(node)
+    tls = None if node.tls.allow_plain else trusting(node.tls.ca_pem, peer=str(node), backend=BACKEND)
     with Cutoff(timeout) as cutoff:
         connection = _Connection(node, lambda: _open(node, tls, dialer, cutoff), timeout)
         try:
@@ -168,45 +166,11 @@ class _Connection(Connection):
 
 def _open(node: RedisNode, tls: ssl.SSLContext | None, dialer: Dialer, cutoff: Cutoff) -> socket.socket:
     sock = dialer.connect(node.host, node.port, timeout=cutoff.left)
-    try:
-        cutoff.watch(sock)
-        sock.settimeout(cutoff.left)
-        if tls is None:
-            return sock
-        wrapped = tls.wrap_socket(sock, server_hostname=_name_of(node))
-        cutoff.watch(wrapped, instead_of=sock)
-        return wrapped
-    except ssl.SSLCertVerificationError:
-        sock.close()
-        raise SecretsTLSError(
-            f"the certificate of {node} is not trusted, or is for another name: correct the authority or the server's "
-            "name",
-            backend=BACKEND,
-        ) from None
-    except OSError as e:
-        sock.close()
-        if isinstance(e, ssl.SSLError) and not isinstance(e, ssl.SSLEOFError):
-            raise SecretsTLSError(f"{node} does not speak TLS, or none that we do", backend=BACKEND) from None
-        raise SecretsUnavailableError(f"{node} hangs up on TLS, or takes too long for it", backend=BACKEND) from None
-
-
-def _name_of(node: RedisNode) -> str:
-    return node.tls.server_name or node.host
-
-
-def _context(node: RedisNode) -> ssl.SSLContext:
-    try:
-        context = client_context(node.tls.ca_pem)
-    except (ssl.SSLError, ValueError):
-        raise SecretsConfigurationError("the authority of a Redis server holds no certificates: give PEM") from None
-    try:
-        # Before there is a connection, which Python would not close.
-        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=_name_of(node))
-    except ValueError:
-        raise SecretsConfigurationError(
-            f"{_name_of(node)!r} is no name that a certificate can be for: correct the server's name"
-        ) from None
-    return context
+    cutoff.watch(sock)
+    sock.settimeout(cutoff.left)
+    if tls is None:
+        return sock
+    return secured(sock, tls, node.tls.server_name or node.host, cutoff, peer=str(node), backend=BACKEND)
 
 
 def _exchange(node: RedisNode, connection: _Connection, words: tuple[Word, ...]) -> Any:

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,9 +11,9 @@ from urllib.parse import SplitResult, urlsplit
 from elile.secrets.errors import SecretsConfigurationError, SecretsUnavailableError
 from elile.secrets.redact import SecretStr
 from elile.secrets.rotation.cutoff import Cutoff
+from elile.secrets.rotation.drivers.tls import secured, trusting
 from elile.secrets.rotation.egress import Dialer
 from elile.secrets.rotation.verify.outcome import Verification
-from elile.secrets.tls import client_context
 
 __all__ = ["PRESETS", "HttpProbe", "verify_http"]
 
@@ -77,8 +76,6 @@ def verify_http(probe: HttpProbe, key: SecretStr, dialer: Dialer) -> Verificatio
                 return _judge(probe, response.status, response.read(MAX_BODY + 1))
         except SecretsUnavailableError as e:
             return Verification.inconclusive(e.detail)
-        except ssl.SSLCertVerificationError:
-            return Verification.inconclusive("the certificate of the server is not trusted")
         except (OSError, http.client.HTTPException) as e:
             # Only the class: the text of some of these quotes what was sent.
             return Verification.inconclusive(f"no usable answer ({type(e).__name__})")
@@ -125,16 +122,12 @@ def _connection(probe: HttpProbe, parts: SplitResult, dialer: Dialer, cutoff: Cu
     connection = http.client.HTTPConnection(host, port, timeout=probe.timeout)
 
     def connect() -> None:
-        sock = dialer.connect(host, port, timeout=probe.timeout)
+        sock = dialer.connect(host, port, timeout=cutoff.left)
         cutoff.watch(sock)
+        sock.settimeout(cutoff.left)
         if parts.scheme == "https":
-            context = client_context(probe.ca_pem)
-            try:
-                plain, sock = sock, context.wrap_socket(sock, server_hostname=host)
-                cutoff.watch(sock, instead_of=plain)
-            except BaseException:
-                sock.close()
-                raise
+            peer = f"{host}:{port}"
+            sock = secured(sock, trusting(probe.ca_pem, peer=peer, backend=""), host, cutoff, peer=peer, backend="")
         connection.sock = sock
 
     # http.client has no other place for a socket of one's own: redirects, proxies and a second look-up are ruled out.
