@@ -27,6 +27,7 @@ from elile.secrets.rotation.policy import Command, CommandKind, OnInconclusive, 
 from elile.secrets.rotation.steps import (
     Applied,
     Apply,
+    AwaitProofs,
     Deliver,
     Finished,
     Generate,
@@ -42,6 +43,7 @@ from elile.secrets.rotation.steps import (
     Probed,
     Proofs,
     Restore,
+    Stage,
     Step,
     TakeInbox,
     Verify,
@@ -67,6 +69,7 @@ from tests.fakes.rotation import (
     Decision,
     Reached,
     reach,
+    value,
 )
 
 EFFECTS: dict[type[Step], Intent] = {
@@ -610,3 +613,36 @@ def test_what_was_taken_from_the_inbox_is_destroyed_first() -> None:
     assert announced.intent is Intent.TAKE
     assert say(announced, policy, fence=Intent.TAKE) == TakeInbox(4)
     assert writes(say(announced, policy, taken=True)).phase is Phase.ABORTING
+
+
+def test_what_is_equal_need_not_be_the_same_object() -> None:
+    """A journal that was read is another object than the one that was written; large numbers are, too."""
+    read = decode(encode(replace(PROMOTED, phase=Phase.VERIFIED, base_version=1_000_000, live_version=None)))
+    step = say(read, QUICK, **WRITTEN, live=Live(int("1000001"), value("pending")))
+    assert (writes(step).phase, writes(step).owner) == (Phase.PROMOTED, OWNER)
+    foreign = writes(say(read, QUICK, **WRITTEN, live=Live(int("1000001"), FOREIGN)))
+    assert (foreign.phase, foreign.reason) == (Phase.ABORTING, Reason.EXTERNAL_CHANGE)
+    assert isinstance(say(decode(encode(PROMOTED)), QUICK), AwaitProofs)
+
+
+def test_a_window_that_closed_a_while_ago_is_closed() -> None:
+    policy = replace(QUICK, window_closes=NOW - timedelta(minutes=5))
+    assert writes(say(replace(ENTRY, phase=Phase.APPLIED), policy)).reason is Reason.WINDOW_CLOSED
+
+
+def test_hooks_have_their_time_from_the_moment_of_the_change() -> None:
+    entry = writes(say(ENTRY, QUICK, applied=Applied.ACCEPTED))
+    assert (entry.phase, entry.deadline) == (Phase.APPLIED, NOW + QUICK.verify_for)
+
+
+def test_in_the_grace_a_missing_proof_may_be_done_without() -> None:
+    at = replace(PROMOTED, phase=Phase.GRACE, deadline=NOW)
+    policy = replace(QUICK, on_proof_timeout=OnProofTimeout.PROCEED)
+    step = say(at, policy, proofs=Proofs.WAITING, live=Live(BASE + 1, PENDING))
+    assert step == Verify(Stage.BEFORE_RETIRE, PENDING)
+
+
+def test_a_lock_is_written_down_as_one_that_may_have_been_sent() -> None:
+    at = replace(PROMOTED, phase=Phase.RETIRING, hurried=True)
+    entry = writes(say(at, QUICK, live=Live(BASE + 1, PENDING), verdict=Outcome.PASSED))
+    assert (entry.intent, entry.locking, entry.phase) == (Intent.LOCK, True, Phase.RETIRING)
