@@ -18,7 +18,7 @@ from tests.property.rotation.world import Guards, Scenario
 SEED = 20261124
 FULL = 200_000
 # Seconds; the sample ends there on a slow machine, and says how far it came.
-SAMPLE = 4.0
+SAMPLE = 15.0
 
 
 def told(found: Found) -> None:

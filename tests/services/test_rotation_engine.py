@@ -1,29 +1,39 @@
 """The engine over a real OpenBao: whose rotation it is, what a second owner sees, and what is left of the values."""
 
+import asyncio
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
-from elile.secrets import SecretRotator, VaultConfig, VaultSecretsManager
+from elile.secrets import DatabaseCredentials, SecretRotator, VaultConfig, VaultSecretsManager
 from elile.secrets.errors import SecretAccessDeniedError, SecretConflictError, SecretsError
 from elile.secrets.redact import SecretStr
 from elile.secrets.rotation import RotationStatus
+from elile.secrets.rotation.drivers.postgresql import PostgreSQLEndpoint
+from elile.secrets.rotation.egress import Dialer, EgressRule
 from elile.secrets.rotation.engine import End, Engine, Parts
+from elile.secrets.rotation.generators import password
 from elile.secrets.rotation.journal import TERMINAL, Journal, JournalEntry, Owner, Phase, Reason, Strategy
 from elile.secrets.rotation.journal_kv import PREFIX, KVJournal
 from elile.secrets.rotation.live_kv import KVLive
 from elile.secrets.rotation.policy import Command, CommandKind, Policy, Request
 from elile.secrets.rotation.steps import Delivered, Finished, NeedsPerson, Proofs, Wait
+from elile.secrets.rotation.targets.admin import AdminEntry
+from elile.secrets.rotation.targets.postgresql import PostgreSQLTarget
 from elile.secrets.rotation.verify.hooks import Hook
 from elile.secrets.rotation.verify.outcome import Verification
 from elile.secrets.vault_backend import KV2Backend
 from elile.secrets.vault_session import VaultSession
+from lab.postgresql import PostgreSQL
 from tests.fakes.accounts import Accounts
+from tests.services.servers import Secured
 from tests.support.openbao import ROOT, Bao, running
 from tests.support.rotation_process import session
 
@@ -288,3 +298,55 @@ async def test_a_rotator_whose_policy_forbids_says_what_is_missing(bao: Bao) -> 
     async with manager, SecretRotator(manager) as rotator:
         with pytest.raises(SecretAccessDeniedError, match=PREFIX):
             await rotator.rotate_api_key("elile/providers/bank")
+
+
+async def test_a_login_at_postgresql_from_its_rotation_to_its_end(
+    bao: Bao, postgresql_tls: Secured[PostgreSQL], caplog: pytest.LogCaptureFixture
+) -> None:
+    """SecretRotator over OpenBao and a real database: both users work in the grace, one of them before and after."""
+    caplog.set_level(logging.DEBUG)
+    server = postgresql_tls.server
+    server.sql(
+        "CREATE ROLE whole_steward LOGIN CREATEROLE PASSWORD 'steward'; CREATE ROLE whole_owner;"
+        "CREATE ROLE whole_a LOGIN PASSWORD 'first-password'; CREATE ROLE whole_b;"
+        "GRANT whole_owner TO whole_a, whole_b;"
+        "ALTER ROLE whole_a SET role TO whole_owner; ALTER ROLE whole_b SET role TO whole_owner;"
+        "GRANT CONNECT ON DATABASE postgres TO whole_steward, whole_a, whole_b"
+    )
+    where = {"host": "127.0.0.1", "port": server.port, "database": "postgres"}
+    bao.write("elile/database/whole", {**where, "username": "whole_a", "password": "first-password"})
+    admin = {"username": "whole_steward", "password": "steward", "allowed_users": ["whole_a", "whole_b"], **where}
+    target = PostgreSQLTarget(
+        endpoint=PostgreSQLEndpoint(**where, ca_pem=postgresql_tls.ca_pem),
+        admin=AdminEntry.parse(admin),
+        users=["whole_a", "whole_b"],
+        generator=password(),
+        dialer=Dialer([EgressRule.of(cidr="127.0.0.1/32", ports=[server.port])]),
+    )
+
+    def works(found: DatabaseCredentials) -> bool:
+        login = {"user": found.username, "password": found.password.reveal()}
+        with psycopg.connect(**login, host=found.host, port=found.port, dbname=found.database) as connection:
+            return connection.execute("SELECT current_user").fetchone() == ("whole_owner",)
+
+    manager = VaultSecretsManager(VaultConfig(address=bao.address, auth="token", token=ROOT))
+    async with manager, SecretRotator(manager, retry=timedelta(seconds=0.1)) as rotator:
+        path = "elile/database/whole"
+        old = await manager.get_database_credentials(path)
+        result = await rotator.rotate_database_credentials(path, target, works, grace=timedelta(seconds=1))
+        assert (result.status, result.reason) == (RotationStatus.PENDING, Reason.IN_GRACE)
+        new = await manager.get_database_credentials(path)
+        assert (new.username, works(old), works(new)) == ("whole_b", True, True)
+        deadline = time.monotonic() + 30
+        while not (ended := await rotator.resume())[0].ok:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.2)
+        assert ended[0].to_version == 2
+        assert works(new)
+        with pytest.raises(psycopg.OperationalError):
+            works(old)
+        refused = await rotator.rotate_database_credentials(path, target, lambda _: False)
+        assert refused.status is RotationStatus.ABORTED
+        assert works(new)
+    for secret in (old.password.reveal(), new.password.reveal()):
+        assert secret not in f"{caplog.text} {result} {ended} {refused}"
