@@ -54,9 +54,8 @@ LANES = (
         Suite("unit", ("tests/unit",), covered=True),
         Suite("property", ("tests/property",)),
         Suite("golden", ("tests/golden",)),
-        Suite("fault", ("tests/fault",)),
     ),
-    (Suite("services", ("tests/services",), covered=True),),
+    (Suite("services", ("tests/services",), covered=True), Suite("fault", ("tests/fault",))),
     (Suite("e2e", ("tests/e2e", "tests/security"), ON_LAB, (f"--ignore={MISTAKES}", f"--ignore={CONTRACT}")),),
     (
         Suite("mistakes", (MISTAKES,), ON_LAB, SECOND_LAB),
