@@ -248,6 +248,14 @@ OBJECTS = (
         before=lambda s: s.put("more"),
     ),
     Case(
+        "template",
+        "a template of `spec.files` is none",
+        Reason.TEMPLATE_INVALID,
+        lambda s: s.want(files=[{"key": "dsn", "template": "db:${password"}]),
+        lambda s: s.want(files=[{"key": "dsn", "template": "db:${password}"}]),
+        ("spec.files[dsn]: line 1, column 4: the placeholder is not closed in its line", "write '}' after the key"),
+    ),
+    Case(
         "null",
         "a value is null",
         Reason.SHAPE_INVALID,

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints
 
 from elile_operator.api.durations import LONGEST
+from elile_operator.api.files import KEPT_BESIDE_FILES, MAX_FILES, RULES, SOURCES_EXIST, File
 from elile_operator.api.meta import MAX_NAME, NAME_FITS, Condition
 from elile_operator.api.model import ApiObject, Column, Crd, SpecModel, StatusModel, Time
 from elile_operator.api.rules import Checked, DurationBetween, ListType, Rule, Subject, exactly_one, matches
@@ -260,6 +261,17 @@ class ElileSecretSpec(SpecModel):
         Field(min_length=1, max_length=MAX_SOURCES),
         ListType("map", ("name",)),
     ] = Field(description="Where the values come from, merged in this order.")
+    files: (
+        Annotated[
+            tuple[Annotated[File, Checked(*RULES)], ...],
+            Field(min_length=1, max_length=MAX_FILES),
+            ListType("map", ("key",)),
+        ]
+        | None
+    ) = Field(None, description="Files made of the keys, and nothing else. Absent: one file for each key.")
+    keep_keys: bool = Field(
+        False, description="Whether the keys are delivered beside the files that are made of them. Absent: false."
+    )
     delivery: Delivery = Field(
         default_factory=Delivery,
         description="How the values reach the pods. Absent: as a Secret of this object's name.",
@@ -356,7 +368,9 @@ class ElileSecret(ApiObject):
         rules=(NAME_FITS,),
     )
 
-    spec: Annotated[ElileSecretSpec, Checked(_TYPE_STAYS)] = Field(description="What the team wants in its Secret.")
+    spec: Annotated[ElileSecretSpec, Checked(_TYPE_STAYS, SOURCES_EXIST, KEPT_BESIDE_FILES)] = Field(
+        description="What the team wants in its Secret."
+    )
     status: ElileSecretStatus = Field(default_factory=ElileSecretStatus, description="What the operator did.")
 
     @property

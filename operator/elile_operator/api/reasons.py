@@ -87,6 +87,7 @@ class Reason(StrEnum):
     # What is made of the answer. Stalled where Vault's values are fine and the spec cannot deliver them.
     KEY_NOT_FOUND = "KeyNotFound", "A key that the spec names is not there.", WRONG
     KEY_CONFLICT = "KeyConflict", "Two sources give the same key.", STALLED
+    TEMPLATE_INVALID = "TemplateInvalid", "A template of the spec is none.", STALLED
     SHAPE_INVALID = "ShapeInvalid", "A key or value cannot be delivered as it is.", WRONG
     TOO_LARGE = "TooLarge", "The data is larger than a Secret may be.", STALLED
 

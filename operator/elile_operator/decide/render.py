@@ -2,16 +2,19 @@
 
 import base64
 import binascii
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from elile.secrets.redact import Redacted, SecretBytes
 from elile_operator.api.elilesecret import Decode, KeyMapping, Source
+from elile_operator.api.files import Derivation, File, Format
 from elile_operator.api.reasons import Reason
-from elile_operator.api.syntax import MAX_SECRET_KEY, is_secret_key
+from elile_operator.api.syntax import is_secret_key
+from elile_operator.decide.derive import DeriveError, derive
+from elile_operator.decide.entries import UnwritableError, as_bytes, follow, names, shown
+from elile_operator.decide.formats import FormatError, encode
+from elile_operator.decide.template import RenderError, TemplateError, parse
 from elile_operator.decide.violation import Violation
 
 __all__ = ["MAX_DATA_BYTES", "Rendered", "SourceContent", "render"]
@@ -37,11 +40,14 @@ class _Undeliverable(Exception):  # noqa: N818 - a violation on its way out
         self.violation = Violation(reason, message)
 
 
-def render(sources: Sequence[SourceContent]) -> Rendered | Violation:
+def render(
+    sources: Sequence[SourceContent], files: Sequence[File] | None = None, *, keep_keys: bool = False
+) -> Rendered | Violation:
     """Merge the sources in order into file names and bytes, or say what stands in the way.
 
     Strings are delivered as they are, in UTF-8; numbers and booleans as JSON writes them; objects and lists as compact
-    JSON; null is refused. No message ever holds a value.
+    JSON; null is refused. With `files` these are made of the keys, and delivered instead of them, with `keep_keys`
+    beside them. No message ever holds a value.
     """
     merged: dict[str, SecretBytes] = {}
     origin: dict[str, str] = {}
@@ -55,16 +61,29 @@ def render(sources: Sequence[SourceContent]) -> Rendered | Violation:
                         "set a prefix or keys on one of them, or override: true on the later one",
                     )
                 merged[key], origin[key] = value, given.source.name
+        if files is not None:
+            merged = _beside(_files(files, merged, sources), merged if keep_keys else {})
         size = sum(len(value) for value in merged.values())
         if size > MAX_DATA_BYTES:
             raise _Undeliverable(
                 Reason.TOO_LARGE,
-                f"the sources give {size} bytes, and a Secret holds at most {MAX_DATA_BYTES}; deliver fewer keys "
-                "(spec.sources[].keys), or split the ElileSecret",
+                f"the data has {size} bytes, and a Secret holds at most {MAX_DATA_BYTES}; deliver fewer keys "
+                "(spec.sources[].keys) or smaller files, or split the ElileSecret",
             )
     except _Undeliverable as u:
         return u.violation
     return merged
+
+
+def _beside(files: dict[str, SecretBytes], keys: Rendered) -> dict[str, SecretBytes]:
+    for key in files:
+        if key in keys:
+            raise _Undeliverable(
+                Reason.KEY_CONFLICT,
+                f"spec.files[{key}] has the name of a key that spec.keepKeys keeps; call the file otherwise, or set "
+                "keepKeys: false",
+            )
+    return {**keys, **files}
 
 
 def _deliver(given: SourceContent) -> list[tuple[str, SecretBytes]]:
@@ -81,7 +100,7 @@ def _deliver(given: SourceContent) -> list[tuple[str, SecretBytes]]:
         if not is_secret_key(key):
             raise _Undeliverable(
                 Reason.SHAPE_INVALID,
-                f"spec.sources[{source.name}]: {_quoted(key)} is no key of a Secret; give it another name with "
+                f"spec.sources[{source.name}]: {shown(key)} is no key of a Secret; give it another name with "
                 f"spec.sources[{source.name}].keys",
             )
         value = _find(entry, mapping, source)
@@ -93,58 +112,77 @@ def _find(entry: Mapping[str, Any], mapping: KeyMapping, source: Source) -> Any:
     wanted = mapping.from_
     if wanted in entry:
         return entry[wanted]
-    if wanted.startswith("/") and source.keys is not None:
-        found: Any = entry
-        for token in wanted[1:].split("/"):
-            step = token.replace("~1", "/").replace("~0", "~")  # RFC 6901, section 4: in this order
-            if isinstance(found, Mapping) and step in found:
-                found = found[step]
-            elif isinstance(found, list) and re.fullmatch("0|[1-9][0-9]*", step) and int(step) < len(found):
-                found = found[int(step)]
-            else:
-                break
-        else:
-            return found
+    if wanted.startswith("/") and source.keys is not None and (found := follow(entry, wanted)):
+        return found[0]
     raise _Undeliverable(
         Reason.KEY_NOT_FOUND,
         f"spec.sources[{source.name}].keys names {wanted!r}, which the entry does not have; write it there, or correct "
-        f"the name (the entry has: {_names(entry)})",
+        f"the name (the entry has: {names(entry)})",
     )
-
-
-def _names(entry: Mapping[str, Any], most: int = 10) -> str:
-    names = sorted(entry)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(_quoted(n) for n in names[:most]) or "no keys") + more
-
-
-def _quoted(name: str) -> str:
-    """A name for a message. In Vault it may be of any length; a condition's message may not."""
-    return repr(name if len(name) <= MAX_SECRET_KEY else name[: MAX_SECRET_KEY - 1] + "…")
 
 
 def _bytes(value: Any, mapping: KeyMapping, source: Source) -> SecretBytes:
-    which = f"spec.sources[{source.name}]: the value of {_quoted(mapping.from_)}"
-    if value is None:
-        raise _Undeliverable(Reason.SHAPE_INVALID, f"{which} is null, which no file can hold; write a string there")
-    if mapping.decode is not Decode.BASE64:
-        return SecretBytes(_text(value, which).encode("utf-8", "surrogatepass"))
+    which = f"spec.sources[{source.name}]: the value of {shown(mapping.from_)}"
     try:
-        if isinstance(value, str):  # true, or 1234, would be base64 by accident
-            return SecretBytes(base64.b64decode("".join(value.split()), validate=True))
-    except (binascii.Error, ValueError):
-        pass
-    raise _Undeliverable(
-        Reason.SHAPE_INVALID,
-        f"{which} is not base64; write it so, or remove decode from spec.sources[{source.name}].keys",
-    )
+        plain = as_bytes(value)
+    except UnwritableError as e:
+        what = str(e)
+    else:
+        if mapping.decode is not Decode.BASE64:
+            return SecretBytes(plain)
+        try:
+            if isinstance(value, str):  # true, or 1234, would be base64 by accident
+                return SecretBytes(base64.b64decode("".join(value.split()), validate=True))
+        except (binascii.Error, ValueError):
+            pass
+        what = f"is not base64; write it so, or remove decode from spec.sources[{source.name}].keys"
+    raise _Undeliverable(Reason.SHAPE_INVALID, f"{which} {what}")
 
 
-def _text(value: Any, which: str) -> str:
-    if isinstance(value, str):
-        return value
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _files(wanted: Sequence[File], keys: Rendered, sources: Sequence[SourceContent]) -> dict[str, SecretBytes]:
+    plain = {key: value.reveal() for key, value in keys.items()}
+    documents = {given.source.name: given.content.reveal() for given in sources if given.content is not None}
+    return {file.key: SecretBytes(_file(file, plain, documents)) for file in wanted}
+
+
+def _file(file: File, keys: Mapping[str, bytes], documents: Mapping[str, Mapping[str, Any]]) -> bytes:
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    except RecursionError:
-        pass
-    raise _Undeliverable(Reason.SHAPE_INVALID, f"{which} is nested too deeply; write it less deep, or as a string")
+        if file.template is not None:
+            return parse(file.template).render(keys, documents)
+        if file.derive is not None:
+            return _derived(file.derive, file.source or "", documents)
+        return encode(file.format or Format.JSON, _chosen(file, keys))
+    except TemplateError as e:
+        reason, what = Reason.TEMPLATE_INVALID, str(e)
+    except RenderError as e:
+        reason, what = e.reason, str(e)
+    except (DeriveError, FormatError) as e:
+        reason, what = Reason.SHAPE_INVALID, str(e)
+    # Outside of the handlers: these errors come from where values were at hand.
+    raise _Undeliverable(reason, f"spec.files[{file.key}]: {what}")
+
+
+def _derived(wanted: Derivation, source: str, documents: Mapping[str, Mapping[str, Any]]) -> bytes:
+    if source not in documents:
+        raise _Undeliverable(
+            Reason.KEY_NOT_FOUND,
+            f"spec.sources[{source}] is optional and its entry is missing, from which {wanted} is made; write it, "
+            "or remove the file",
+        )
+    return derive(wanted, documents[source], source)
+
+
+def _chosen(file: File, keys: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    if file.keys is None:
+        return keys
+    missing = [key.from_ for key in file.keys if key.from_ not in keys]
+    if missing:
+        raise _Undeliverable(
+            Reason.KEY_NOT_FOUND,
+            f"spec.files[{file.key}].keys names {shown(missing[0])}, which no source gives; write it there, or correct "
+            f"the name (there are: {names(keys)})",
+        )
+    return {key.target: keys[key.from_] for key in file.keys}

@@ -47,6 +47,7 @@ def test_only_a_change_of_an_object_that_exists_ends_a_stall() -> None:
         Reason.RESERVED_METADATA,
         Reason.PLAIN_HTTP_REFUSED,
         Reason.KEY_CONFLICT,
+        Reason.TEMPLATE_INVALID,
         Reason.TOO_LARGE,
         Reason.SECRET_NOT_OWNED,
     }

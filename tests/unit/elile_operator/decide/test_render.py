@@ -1,12 +1,14 @@
 """What entries of Vault become as files, and what is said, without a value, when they cannot."""
 
 import base64
+import json
 from typing import Any
 
 import pytest
 
 from elile.secrets.redact import Redacted, SecretBytes
 from elile_operator.api.elilesecret import Source
+from elile_operator.api.files import File
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.render import MAX_DATA_BYTES, Rendered, SourceContent, render
 from elile_operator.decide.violation import Violation
@@ -289,8 +291,8 @@ def test_a_secret_of_exactly_a_mebibyte_is_delivered(sizes: tuple[int, ...]) -> 
 def test_one_byte_more_is_refused(value: str) -> None:
     assert render_one({"a": value}) == Violation(
         Reason.TOO_LARGE,
-        "the sources give 1048577 bytes, and a Secret holds at most 1048576; deliver fewer keys "
-        "(spec.sources[].keys), or split the ElileSecret",
+        "the data has 1048577 bytes, and a Secret holds at most 1048576; deliver fewer keys "
+        "(spec.sources[].keys) or smaller files, or split the ElileSecret",
     )
 
 
@@ -311,3 +313,65 @@ def test_the_first_fault_is_told() -> None:
     found = render([source({"a": None}, "one"), source({"b c": "1"}, "two")])
     assert isinstance(found, Violation)
     assert found.message.startswith("spec.sources[one]: the value of 'a' is null")
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+DATABASE = {"host": "db", "port": 5432, "database": "shop", "username": "a:b", "password": f"{CANARY}/x"}
+
+
+def files(*wanted: dict[str, Any]) -> tuple[File, ...]:
+    return tuple(File.model_validate(one, by_alias=True) for one in wanted)
+
+
+def test_files_take_the_place_of_the_keys_they_are_made_of() -> None:
+    wanted = files(
+        {"key": "dsn", "template": "postgresql://${username|url}:${password|url}@${host}:${/port}/${database}"},
+        {"key": ".pgpass", "derive": "pgpass", "source": "main"},
+        {"key": "app.env", "format": "dotenv", "keys": [{"from": "password", "to": "DB_PASSWORD"}]},
+        {"key": "all.json", "format": "json"},
+    )
+    rendered = shown(render([source(DATABASE)], wanted))
+    assert isinstance(rendered, dict)
+    assert list(rendered) == ["dsn", ".pgpass", "app.env", "all.json"]
+    assert rendered["dsn"] == f"postgresql://a%3Ab:{CANARY}%2Fx@db:5432/shop".encode()
+    assert rendered[".pgpass"] == f"db:5432:shop:a\\:b:{CANARY}/x\n".encode()
+    assert b"DB_PASSWORD=" in rendered["app.env"]
+    assert json.loads(rendered["all.json"]) == {key: str(value) for key, value in DATABASE.items()}
+
+
+def test_keys_may_be_kept_beside_files() -> None:
+    wanted = files({"key": "dsn", "template": "${host}"})
+    rendered = shown(render([source({"host": "db"})], wanted, keep_keys=True))
+    assert rendered == {"host": b"db", "dsn": b"db"}
+    clash = render([source({"host": "db"})], files({"key": "host", "template": "x"}), keep_keys=True)
+    assert isinstance(clash, Violation)
+    assert (clash.reason, "spec.files[host]" in clash.message) == (Reason.KEY_CONFLICT, True)
+    assert shown(render([source({"host": "db"})], files({"key": "host", "template": "${host}!"}))) == {"host": b"db!"}
+
+
+@pytest.mark.parametrize(
+    ("file", "reason", "said"),
+    [
+        ({"template": "${host"}, Reason.TEMPLATE_INVALID, "spec.files[f]: line 1, column 1: the placeholder is not"),
+        ({"template": "${hots}"}, Reason.KEY_NOT_FOUND, "spec.files[f]: the template names 'hots'"),
+        ({"template": "${/host}"}, Reason.KEY_CONFLICT, "spec.sources[main] and spec.sources[other]"),
+        ({"derive": "url", "source": "other"}, Reason.SHAPE_INVALID, "spec.files[f]: spec.sources[other]: "),
+        ({"derive": "url", "source": "absent"}, Reason.KEY_NOT_FOUND, "spec.sources[absent] is optional"),
+        ({"format": "json", "keys": [{"from": "none"}]}, Reason.KEY_NOT_FOUND, "spec.files[f].keys names 'none'"),
+        ({"format": "shell", "keys": [{"from": "password", "to": "a b"}]}, Reason.SHAPE_INVALID, "spec.files[f]: key"),
+    ],
+)
+def test_a_file_that_cannot_be_made_is_told_without_a_value(file: dict[str, Any], reason: Reason, said: str) -> None:
+    sources = [source(DATABASE), source({"host": CANARY}, "other", prefix="o_"), source(None, "absent", optional=True)]
+    found = render(sources, files({"key": "f", **file}))
+    assert isinstance(found, Violation)
+    assert (found.reason, said in found.message) == (reason, True), found.message
+    assert CANARY not in found.message
+
+
+def test_files_together_are_bounded_too() -> None:
+    wanted = files(*({"key": f"f{i}", "template": "${a}"} for i in range(3)))
+    found = render([source({"a": "x" * (MAX_DATA_BYTES // 2)})], wanted)
+    assert isinstance(found, Violation)
+    assert found.reason is Reason.TOO_LARGE

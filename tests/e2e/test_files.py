@@ -1,0 +1,55 @@
+"""Files made of keys, on the cluster: what programs in pods read follows every change, whole."""
+
+import json
+
+import pytest
+
+from tests.e2e.support.cluster import eventually
+from tests.e2e.support.tenant import Tenant
+
+pytestmark = pytest.mark.lab
+
+FILES = [
+    {"key": "dsn", "template": "postgresql://${username|url}:${password|url}@${host}:${/port}/${database}"},
+    {"key": ".pgpass", "derive": "pgpass", "source": "main"},
+    {"key": "app.env", "format": "shell", "keys": [{"from": "password", "to": "DB_PASSWORD"}]},
+    {"key": "all.json", "format": "json"},
+]
+ODD = 'p@ss:w/ö "rd" $HOME #1'
+
+
+def test_files_are_made_of_the_keys_and_follow_them(tenant: Tenant) -> None:
+    entry = {"host": "db.example", "port": 5432, "database": "shop", "username": "shop"}
+    tenant.put("db", **entry, password="first")
+    tenant.want("db", files=FILES)
+    tenant.wait("db", "Synced")
+    pod = tenant.run_pod("app", "db")
+    assert pod.read("dsn") == "postgresql://shop:first@db.example:5432/shop"
+    assert sorted(tenant.data("db")) == sorted(file["key"] for file in FILES)  # and no plain keys
+
+    tenant.put("db", **entry, password=ODD)
+    changed = "postgresql://shop:p%40ss%3Aw%2F%C3%B6%20%22rd%22%20%24HOME%20%231@db.example:5432/shop"
+    eventually("the file of the pod is the changed one", lambda: pod.read("dsn") == changed, within=10)
+    assert pod.read(".pgpass") == 'db.example:5432:shop:shop:p@ss\\:w/ö "rd" $HOME #1\n'
+    assert pod.read("app.env") == f"DB_PASSWORD='{ODD}'\n"
+    assert json.loads(pod.read("all.json"))["password"] == ODD
+
+
+def test_a_spec_that_asks_for_files_changes_the_secret_and_back(tenant: Tenant) -> None:
+    tenant.put("db", password="p", user="u")
+    tenant.want("db")
+    tenant.wait("db", "Synced")
+    assert tenant.data("db") == {"password": "p", "user": "u"}
+    tenant.want("db", files=[{"key": "both", "template": "${user}:${password}"}], keepKeys=True)
+    tenant.wait("db", "Synced")
+    assert tenant.data("db") == {"password": "p", "user": "u", "both": "u:p"}
+    tenant.want("db", files=[{"key": "both", "template": "${user}:${password}"}])
+    tenant.wait("db", "Synced")
+    assert tenant.data("db") == {"both": "u:p"}
+    # A template that is none leaves what is delivered.
+    tenant.want("db", files=[{"key": "both", "template": "${user"}])
+    tenant.wait("db", "TemplateInvalid")
+    assert tenant.data("db") == {"both": "u:p"}
+    tenant.want("db")
+    tenant.wait("db", "Synced")
+    assert tenant.data("db") == {"password": "p", "user": "u"}
