@@ -53,3 +53,42 @@ def test_a_spec_that_asks_for_files_changes_the_secret_and_back(tenant: Tenant) 
     tenant.want("db")
     tenant.wait("db", "Synced")
     assert tenant.data("db") == {"password": "p", "user": "u"}
+
+
+def test_every_type_of_secret_is_made_and_its_keys_are_asked_for(tenant: Tenant) -> None:
+    """The API server is the judge: it refuses a Secret of a type without the keys of the type."""
+    types = {
+        "TLS": ("kubernetes.io/tls", {"tls.crt": "C", "tls.key": "K"}),
+        "BasicAuth": ("kubernetes.io/basic-auth", {"password": "P"}),
+        "SSHAuth": ("kubernetes.io/ssh-auth", {"ssh-privatekey": "S"}),
+        "DockerConfigJson": ("kubernetes.io/dockerconfigjson", {".dockerconfigjson": '{"auths": {}}'}),
+    }
+    for wanted, (kubernetes, entry) in types.items():
+        name = wanted.lower()
+        tenant.put(name, odd="x")
+        tenant.want(name, type=wanted)
+        told = tenant.wait(name, "ShapeInvalid")
+        assert told["message"].startswith(f"spec.type {wanted} needs the key ")
+        assert tenant.secret(name) is None
+        tenant.put(name, **entry)
+        tenant.wait(name, "Synced")
+        found = tenant.secret(name)
+        assert found is not None
+        assert (found["type"], tenant.data(name)) == (kubernetes, entry)
+
+
+def test_an_entry_of_another_shape_is_not_delivered_and_the_last_good_one_stays(tenant: Tenant) -> None:
+    good = {"host": "db", "port": 5432, "username": "u", "password": "p"}
+    tenant.put("db", **good)
+    source = {"name": "main", "kv": {"path": f"{tenant.namespace}/db"}, "shape": "Database"}
+    tenant.want("db", source)
+    tenant.wait("db", "Synced")
+    tenant.put("db", **{**good, "port": "canary-port", "password": "canary-new"})
+    told = tenant.wait("db", "ShapeInvalid")
+    assert "spec.sources[main].shape is Database" in told["message"]
+    assert "port" in told["message"]
+    assert "canary" not in told["message"]
+    assert tenant.data("db")["password"] == "p"
+    tenant.put("db", **good, database="shop")
+    tenant.wait("db", "Synced")
+    assert tenant.data("db")["database"] == "shop"

@@ -35,9 +35,22 @@ MAX_METADATA = 32  # labels and annotations each
 
 
 class SecretType(StrEnum):
-    """The types of Secrets that can be made."""
+    """The types of Secrets that can be made; all but Opaque have keys that must be there."""
 
     OPAQUE = "Opaque"
+    TLS = "TLS"
+    BASIC_AUTH = "BasicAuth"
+    SSH_AUTH = "SSHAuth"
+    DOCKER_CONFIG_JSON = "DockerConfigJson"
+
+
+class Shape(StrEnum):
+    """What an entry has to look like: the models of the client library."""
+
+    DATABASE = "Database"
+    AI_PROVIDER = "AIProvider"
+    PROVIDER_API_KEY = "ProviderApiKey"
+    ENCRYPTION_KEYS = "EncryptionKeys"
 
 
 class Decode(StrEnum):
@@ -161,6 +174,9 @@ class Source(SpecModel):
         Checked(dns_label("spec.sources[].name")),
     ] = Field(description="Name of the source within this object.")
     kv: KvSource | None = Field(None, description="An entry of a key-value engine.")
+    shape: Shape | None = Field(
+        None, description="What the entry has to look like; another one is not delivered. Absent: anything."
+    )
     keys: (
         Annotated[
             tuple[Annotated[KeyMapping, Checked(_HAS_TARGET)], ...],

@@ -173,7 +173,7 @@ class SecretController:
         if isinstance(got, Violation):
             return got
         sources, contents = got
-        data = render(contents, secret.spec.files, keep_keys=secret.spec.keep_keys)
+        data = render(contents, secret.spec.files, keep_keys=secret.spec.keep_keys, type_=secret.spec.type)
         if isinstance(data, Violation):
             return data
         stamp = self._key.stamp(data)

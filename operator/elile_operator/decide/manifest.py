@@ -18,6 +18,7 @@ from elile_operator.api.reasons import Reason
 from elile_operator.decide.fingerprint import Stamp
 from elile_operator.decide.live import LiveSecret
 from elile_operator.decide.render import Rendered
+from elile_operator.decide.shapes import KUBERNETES_TYPES
 from elile_operator.decide.violation import Violation
 
 __all__ = ["Frame", "check_metadata", "frame", "is_framed", "manifest"]
@@ -64,7 +65,7 @@ def frame(secret: ElileSecret) -> Frame:
     return Frame(
         namespace=meta.namespace or "",
         name=secret.secret_name,
-        type=secret.spec.type.value,
+        type=KUBERNETES_TYPES[secret.spec.type],
         labels={**target.labels, MANAGED_BY_LABEL: MANAGED_BY, SECRET_LABEL: meta.name},
         annotations=dict(target.annotations),
         owner=owner,

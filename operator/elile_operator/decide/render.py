@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from elile.secrets.redact import Redacted, SecretBytes
-from elile_operator.api.elilesecret import Decode, KeyMapping, Source
+from elile_operator.api.elilesecret import Decode, KeyMapping, SecretType, Source
 from elile_operator.api.files import Derivation, File, Format
 from elile_operator.api.reasons import Reason
 from elile_operator.api.syntax import is_secret_key
 from elile_operator.decide.derive import DeriveError, derive
 from elile_operator.decide.entries import UnwritableError, as_bytes, follow, names, shown
 from elile_operator.decide.formats import FormatError, encode
+from elile_operator.decide.shapes import REQUIRED_KEYS, shape_problem, type_problem
 from elile_operator.decide.template import RenderError, TemplateError, parse
 from elile_operator.decide.violation import Violation
 
@@ -41,13 +42,18 @@ class _Undeliverable(Exception):  # noqa: N818 - a violation on its way out
 
 
 def render(
-    sources: Sequence[SourceContent], files: Sequence[File] | None = None, *, keep_keys: bool = False
+    sources: Sequence[SourceContent],
+    files: Sequence[File] | None = None,
+    *,
+    keep_keys: bool = False,
+    type_: SecretType = SecretType.OPAQUE,
 ) -> Rendered | Violation:
     """Merge the sources in order into file names and bytes, or say what stands in the way.
 
     Strings are delivered as they are, in UTF-8; numbers and booleans as JSON writes them; objects and lists as compact
     JSON; null is refused. With `files` these are made of the keys, and delivered instead of them, with `keep_keys`
-    beside them. No message ever holds a value.
+    beside them; the keys that `type_` requires are delivered in any case, and have to be there. No message ever holds
+    a value.
     """
     merged: dict[str, SecretBytes] = {}
     origin: dict[str, str] = {}
@@ -62,7 +68,11 @@ def render(
                     )
                 merged[key], origin[key] = value, given.source.name
         if files is not None:
-            merged = _beside(_files(files, merged, sources), merged if keep_keys else {})
+            made = _files(files, merged, sources)
+            required = {key: merged[key] for key in REQUIRED_KEYS[type_] if key in merged and key not in made}
+            merged = _beside(made, merged if keep_keys else required)
+        if problem := type_problem(type_, merged):
+            raise _Undeliverable(Reason.SHAPE_INVALID, problem)
         size = sum(len(value) for value in merged.values())
         if size > MAX_DATA_BYTES:
             raise _Undeliverable(
@@ -91,6 +101,14 @@ def _deliver(given: SourceContent) -> list[tuple[str, SecretBytes]]:
     if given.content is None:
         return []
     entry = given.content.reveal()
+    if source.shape is not None and source.kv is not None:
+        problem = shape_problem(source.shape, entry, path=source.kv.path)
+        if problem:
+            raise _Undeliverable(
+                Reason.SHAPE_INVALID,
+                f"spec.sources[{source.name}].shape is {source.shape}, and the entry is none: {problem}; correct the "
+                "entry, or the shape",
+            )
     wanted = (
         source.keys if source.keys is not None else tuple(KeyMapping.model_construct(from_=k) for k in sorted(entry))
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from elile.secrets.redact import Redacted, SecretBytes
-from elile_operator.api.elilesecret import Source
+from elile_operator.api.elilesecret import SecretType, Source
 from elile_operator.api.files import File
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.render import MAX_DATA_BYTES, Rendered, SourceContent, render
@@ -375,3 +375,29 @@ def test_files_together_are_bounded_too() -> None:
     found = render([source({"a": "x" * (MAX_DATA_BYTES // 2)})], wanted)
     assert isinstance(found, Violation)
     assert found.reason is Reason.TOO_LARGE
+
+
+def test_the_keys_that_a_type_needs_are_delivered_beside_files() -> None:
+    wanted = files({"key": "bundle.pem", "template": "${tls.crt}${tls.key}"})
+    sources = [source({"tls.crt": "C", "tls.key": "K", "ca": "A"})]
+    found = shown(render(sources, wanted, type_=SecretType.TLS))
+    assert found == {"tls.crt": b"C", "tls.key": b"K", "bundle.pem": b"CK"}
+    lacking = render([source({"tls.crt": "C"})], type_=SecretType.TLS)
+    assert isinstance(lacking, Violation)
+    assert lacking.reason is Reason.SHAPE_INVALID
+
+
+def test_a_key_that_a_type_needs_may_be_made_as_a_file() -> None:
+    wanted = files({"key": ".dockerconfigjson", "template": '{"auths": {${registry|json}: {"auth": ${auth|json}}}}'})
+    found = shown(render([source({"registry": "r", "auth": "a"})], wanted, type_=SecretType.DOCKER_CONFIG_JSON))
+    assert found == {".dockerconfigjson": b'{"auths": {"r": {"auth": "a"}}}'}
+
+
+def test_an_entry_of_another_shape_is_not_delivered() -> None:
+    found = render([source({"host": "db", "password": CANARY}, shape="Database")])
+    assert isinstance(found, Violation)
+    assert found.reason is Reason.SHAPE_INVALID
+    assert found.message.startswith("spec.sources[main].shape is Database, and the entry is none: ")
+    assert "username" in found.message
+    assert CANARY not in found.message
+    assert shown(render([source(DATABASE, shape="Database")])) == {k: str(v).encode() for k, v in DATABASE.items()}
