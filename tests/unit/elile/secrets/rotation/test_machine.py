@@ -646,3 +646,17 @@ def test_a_lock_is_written_down_as_one_that_may_have_been_sent() -> None:
     at = replace(PROMOTED, phase=Phase.RETIRING, hurried=True)
     entry = writes(say(at, QUICK, live=Live(BASE + 1, PENDING), verdict=Outcome.PASSED))
     assert (entry.intent, entry.locking, entry.phase) == (Intent.LOCK, True, Phase.RETIRING)
+
+
+def test_retiring_goes_on_without_a_proof_where_the_policy_says_so() -> None:
+    at = replace(PROMOTED, phase=Phase.RETIRING, deadline=NOW)
+    policy = replace(QUICK, on_proof_timeout=OnProofTimeout.PROCEED)
+    step = say(at, policy, proofs=Proofs.WAITING, live=Live(BASE + 1, PENDING))
+    assert step == Verify(Stage.BEFORE_RETIRE, PENDING)
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_an_inbox_is_taken_from_with_external_alone(strategy: Strategy) -> None:
+    step = say(replace(ENTRY, strategy=strategy, inbox_version=3), replace(QUICK, strategy=strategy))
+    assert isinstance(step, WriteJournal)
+    assert (step.entry.intent is Intent.TAKE) == (strategy is Strategy.EXTERNAL)
