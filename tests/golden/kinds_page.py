@@ -1,5 +1,6 @@
 """The reference page of each kind, from its models: `python -m tests.golden.kinds_page`."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,13 @@ FILES = PAGES / "files.md"
 MADE_BY = {"Templates": template, "Formats": formats, "Files for clients of databases": derive}
 
 
+def in_table(line: str) -> str:
+    """Escape what stands in code in a row of a table: a reader of Markdown would take it for the end of a cell."""
+    if not line.startswith("|"):
+        return line
+    return re.sub("`[^`]*`", lambda code: code[0].replace("|", "\\|"), line)
+
+
 def files_page() -> str:
     """Return the page of `spec.files`, which is what the modules say that make them."""
     lines = [
@@ -127,11 +135,11 @@ def files_page() -> str:
         "",
         "# Files",
         "",
-        "`spec.files` of an [ElileSecret](elilesecret.md) makes files of keys. Each is exactly one of `template`, `format` "
-        "and `derive`.",
+        "`spec.files` of an [ElileSecret](elilesecret.md) makes files of keys. Each is exactly one of `template`, "
+        "`format` and `derive`.",
     ]
     for title, module in MADE_BY.items():
-        lines += ["", f"## {title}", "", (module.__doc__ or "").strip()]
+        lines += ["", f"## {title}", "", *map(in_table, (module.__doc__ or "").strip().splitlines())]
     return "\n".join(lines) + "\n"
 
 
