@@ -309,6 +309,10 @@ SPREAD = [
         {"splay": HOUR, "window": HOUR, "uid": "u"},
         "splay 1:00:00 must be shorter than the window 1:00:00: some would never start",
     ),
+    (
+        {"splay": 2 * HOUR, "window": HOUR, "uid": "u"},
+        "splay 2:00:00 must be shorter than the window 1:00:00: some would never start",
+    ),
 ]
 
 
