@@ -20,6 +20,8 @@ HERE = Path(__file__).parent
 MANIFESTS = HERE / "manifests"
 CRDS = HERE.parents[1] / "crds"
 HEADER = "# refused: "
+UNWATCHED = "unwatched.test"
+KIND = f"elilesecrets.{UNWATCHED}"
 
 PASSING = sorted(MANIFESTS.glob("*/pass/*.yaml"))
 FAILING = sorted(MANIFESTS.glob("*/fail/*.yaml"))
@@ -80,29 +82,45 @@ def test_the_largest_object_is_within_the_cost_of_rules(served: Path) -> None:
     """The cost is estimated when the kind is made and counted when an object is: both have a limit."""
     keys = [{"from": f"{'f' * 150}{n}", "to": f"{'t' * 150}{n}"} for n in range(64)]
     sources = [{"name": f"s{n}", "kv": {"path": f"{'p' * 500}/{n}"}, "keys": keys} for n in range(64)]
+    named = [{"from": f"{'f' * 150}{n}", "to": f"{'t' * 150}{n}"} for n in range(64)]
+    files = [{"key": f"{'k' * 150}{n}", "format": "json", "keys": named} for n in range(32)]
+    files += [{"key": f"{'d' * 150}{n}", "derive": "url", "source": f"s{n}"} for n in range(32)]
     body = {
         "apiVersion": "elile.io/v1alpha1",
         "kind": "ElileSecret",
         "metadata": {"name": "largest", "namespace": "default"},
-        "spec": {"sources": sources},
+        "spec": {"sources": sources, "files": files},
     }
     made = kubectl(served, "create", "--dry-run=server", "--filename=-", body=body)
     assert (made.returncode, made.stderr) == (0, "")
 
 
+@pytest.fixture(scope="module")
+def unwatched(served: Path) -> Iterator[Path]:
+    """The kind once more, in a group of its own: an operator of another test would give an object its own status."""
+    definition = yaml.safe_load((CRDS / "elile.io_elilesecrets.yaml").read_text(encoding="utf-8"))
+    definition["metadata"]["name"] = f"elilesecrets.{UNWATCHED}"
+    definition["spec"]["group"] = UNWATCHED
+    definition["spec"]["names"].pop("categories")
+    definition["spec"]["names"].pop("shortNames")
+    establish(served, "-", definition)
+    yield served
+    kubectl(served, "delete", "crd", f"elilesecrets.{UNWATCHED}")
+
+
 @pytest.fixture
-def shop(served: Path) -> Iterator[dict[str, Any]]:
+def shop(unwatched: Path) -> Iterator[dict[str, Any]]:
     """An object that is there, since a status belongs to one."""
     body = {
-        "apiVersion": "elile.io/v1alpha1",
+        "apiVersion": f"{UNWATCHED}/v1alpha1",
         "kind": "ElileSecret",
         "metadata": {"name": "status-of-manifests", "namespace": "default"},
     }
     spec = {"spec": {"sources": [{"name": "db", "kv": {"path": "db"}}]}}
-    made = kubectl(served, "apply", "--server-side", "--filename=-", body=body | spec)
+    made = kubectl(unwatched, "apply", "--server-side", "--filename=-", body=body | spec)
     assert made.returncode == 0, made.stderr
     yield body
-    kubectl(served, "delete", "--filename=-", body=body)
+    kubectl(unwatched, "delete", "--filename=-", body=body)
 
 
 def test_a_status_is_accepted_as_it_is_written_and_fills_the_columns(served: Path, shop: dict[str, Any]) -> None:
@@ -131,29 +149,14 @@ def test_a_status_is_accepted_as_it_is_written_and_fills_the_columns(served: Pat
     )  # fmt: skip
     assert written.returncode == 0, written.stderr
     name = shop["metadata"]["name"]
-    read = json.loads(kubectl(served, "get", "els", name, "--output=json").stdout)
+    read = json.loads(kubectl(served, "get", KIND, name, "--output=json").stdout)
     assert read["status"] == status.dump()
-    header, row = kubectl(served, "get", "els", name, "--output=wide").stdout.splitlines()
+    header, row = kubectl(served, "get", KIND, name, "--output=wide").stdout.splitlines()
     assert " ".join(header.split()) == (
         "NAME READY REASON REVISION CONSUMERS ROTATION NEXT-ROTATION LAST-CHANGE AGE TYPE SECRET SERVER MESSAGE"
     )
     assert row.split()[:7] == [name, "True", "Synced", "7", "1+2?/3", "Idle", "2096-01-01T00:00:00Z"]
     assert row.split()[-5:] == ["files", "main", "All", "is", "well."]
-
-
-@pytest.fixture
-def two_types(served: Path) -> Iterator[Path]:
-    """The kind in a group of its own, where it knows a second type: with one there is nothing to change it to."""
-    definition = yaml.safe_load((CRDS / "elile.io_elilesecrets.yaml").read_text(encoding="utf-8"))
-    definition["metadata"]["name"] = "elilesecrets.two-types.test"
-    definition["spec"]["group"] = "two-types.test"
-    definition["spec"]["names"].pop("categories")
-    definition["spec"]["names"].pop("shortNames")
-    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    schema["properties"]["spec"]["properties"]["type"]["enum"].append("TLS")
-    establish(served, "-", definition)
-    yield served
-    kubectl(served, "delete", "crd", "elilesecrets.two-types.test")
 
 
 @pytest.mark.parametrize(
@@ -165,16 +168,17 @@ def two_types(served: Path) -> Iterator[Path]:
         pytest.param({}, {"type": "Opaque"}, False, id="the default, written"),
     ],
 )
-def test_the_type_stays(two_types: Path, first: dict[str, Any], second: dict[str, Any], refused: bool) -> None:
+def test_the_type_stays(unwatched: Path, first: dict[str, Any], second: dict[str, Any], refused: bool) -> None:
     def apply(spec: dict[str, Any]) -> Result:
         body = {
-            "apiVersion": "two-types.test/v1alpha1",
+            "apiVersion": f"{UNWATCHED}/v1alpha1",
             "kind": "ElileSecret",
             "metadata": {"name": "shop", "namespace": "default"},
             "spec": {"sources": [{"name": "db", "kv": {"path": "db"}}]} | spec,
         }
-        return kubectl(two_types, "apply", "--server-side", "--filename=-", body=body)
+        return kubectl(unwatched, "apply", "--server-side", "--filename=-", body=body)
 
+    kubectl(unwatched, "delete", KIND, "shop", "--ignore-not-found")
     made = apply(first)
     assert (made.returncode, made.stderr) == (0, "")
     message = "spec.type cannot be changed, since the type of a Secret cannot; make a new ElileSecret"
