@@ -35,6 +35,8 @@ def test_a_sealed_server_costs_one_word_and_no_wait(
         tenant.want(name, refresh=refresh)
     eventually("all is delivered", lambda: not differences(api, bao, [namespace]))
     pod = tenant.run_pod("app", names[0])
+    # That there is a pod is written into the status as well, a moment later, and has nothing to do with the seal.
+    eventually("the pod is counted", lambda: tenant.elile(names[0])["status"].get("consumers", {}).get("total") == 1)
 
     writes = Writes.since(lab)
     for name in names[-CHANGED:]:

@@ -40,6 +40,8 @@ def test_it_runs_with_its_service_account_and_no_other_rights(
     tenant = new_tenant()
     tenant.put("db", password="p")
     log = tmp_path / "operator.log"
+    # What earlier tests made goes with their namespaces, and until then it would have warnings of its own.
+    eventually("nothing of other tests is left", lambda: not cluster.kubectl("get", "elilesecrets", "-A", "-o", "name"))
     with running(log, "--service-account-folder", str(mounted), env=env) as operator:
         tenant.want("db")
         condition = tenant.wait("db", "NamespaceNotBound")
