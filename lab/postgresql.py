@@ -4,25 +4,20 @@ import csv
 import io
 import os
 import signal
-import socket
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
-from lab import debian, processes
+from lab import debian
 from lab.errors import LabError
 from lab.layout import LONGEST_SOCKET
-from lab.pki import Pair, write_private
-from lab.steps import Echo, wait_until
+from lab.pki import Pair
+from lab.server import HOST, Server
+from lab.steps import Echo
 
-HOST = "127.0.0.1"
 ADMIN = "postgres"
 PACKAGE = "postgresql"
 INSTALLED = Path("/usr/lib/postgresql")
 NO_CLUSTER = Path("/etc/postgresql-common/createcluster.conf")
-COMPONENT = "postgresql"
 
 # What is in the folder is never needed after a crash of the machine.
 SETTINGS = {
@@ -66,16 +61,13 @@ def _install(echo: Echo) -> None:
     debian.install(PACKAGE, echo)
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+class PostgreSQL(Server):
+    """One server."""
 
-
-class PostgreSQL:
-    """One server. `folder` is made if need be, and must be one that the user `postgres` can reach when run as root."""
+    title = "PostgreSQL"
+    component = "postgresql"
+    user = ADMIN
+    ends_by = signal.SIGINT  # SIGTERM would wait for the clients to go
 
     def __init__(
         self,
@@ -87,76 +79,19 @@ class PostgreSQL:
         hba: str = HBA,
         echo: Echo = print,
     ) -> None:
-        """`port` is one of loopback, a free one when None; with `tls` it offers TLS. `hba` is all of pg_hba.conf.
-
-        Nothing is started yet.
-        """
-        self.folder = folder.absolute()
-        self.host = HOST
-        self.port = port or free_port()
-        self.log = self.folder / "postgresql.log"
+        """With `tls` it offers TLS. `hba` is all of pg_hba.conf."""
+        super().__init__(folder, port=port, echo=echo)
         self._data = self.folder / "data"
-        self._record = self.folder / "run" / f"{COMPONENT}.json"
-        self._echo = echo
         self._tls = tls
         self._given = settings
         self._hba = hba
-        self._user = debian.user(ADMIN)
-        self._bin: Path | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Make the database if there is none, start the server, return when it answers. Seconds. Raises LabError."""
-        if self.is_up():
-            return
-        self._bin = programs(self._echo)
-        self._user = debian.user(ADMIN)  # the package makes this user
-        self._prepare(self._bin)
-        options = [part for name, value in self._settings().items() for part in ("-c", f"{name}={value}")]
-        argv = [*debian.as_user(self._user), str(self._bin / "postgres"), "-D", str(self._data), *options]
-        environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-        process = processes.spawn(argv, environ, self.log, self.folder, COMPONENT)
-        processes.remember(self._record, process)
-
-        def ready() -> str | None:
-            if not processes.is_alive(process):
-                raise LabError(f"PostgreSQL ended at once, see {self.log}")
-            try:
-                self.sql("SELECT 1")
-            except LabError as error:
-                return str(error)
-            return None
-
-        wait_until(ready, "PostgreSQL", 30, every=0.05)
-
-    def stop(self) -> None:
-        """End it and its connections; the data stays."""
-        process = processes.recall(self._record, self.folder, COMPONENT)
-        if process is not None:
-            # SIGTERM would wait for the clients to go.
-            processes.send(process, signal.SIGINT, signal.SIGCONT)
-            if left := processes.wait_gone([process], 10):
-                processes.kill(left)
-        self._record.unlink(missing_ok=True)
-
-    def is_up(self) -> bool:
-        """Whether its process lives."""
-        return processes.recall(self._record, self.folder, COMPONENT) is not None
 
     def sql(self, statement: str, *, database: str = "postgres") -> list[list[str]]:
         """Run statements as the administrator and return the rows of all of them, as text. Raises LabError.
 
         Statements go by stdin: they may hold passwords, which an argument would show to everybody on the machine.
         """
-        psql = (self._bin or programs(self._echo)) / "psql"
+        psql = programs(self._echo) / "psql"
         target = ["-h", str(self._socket), "-p", str(self.port), "-U", ADMIN, "-d", database]
         options = ["-X", "-q", "--csv", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-f", "-"]
         done = self._run([str(psql), *target, *options], input=statement)
@@ -170,57 +105,44 @@ class PostgreSQL:
     def _socket(self) -> Path:
         return self.folder / "socket"
 
-    def _copy(self, name: str) -> Path:
-        return self.folder / f"tls-{name}"
+    def _install(self) -> None:
+        programs(self._echo)
 
-    def _settings(self) -> dict[str, str]:
-        tls = {"ssl": "on", **{f"ssl_{name}_file": str(self._copy(name)) for name in ("cert", "key")}}
-        return {
-            **self._given,
-            **({} if self._tls is None else tls),
-            "port": str(self.port),
-            "unix_socket_directories": str(self._socket),
-            "hba_file": str(self.folder / "pg_hba.conf"),
-        }
+    def _ask(self) -> None:
+        self.sql("SELECT 1")
 
-    def _prepare(self, binaries: Path) -> None:
+    def _prepare(self) -> list[str]:
         if len(f"{self._socket}/.s.PGSQL.{self.port}") > LONGEST_SOCKET:
             raise LabError(f"{self.folder} is too long for the path of a socket")
         self._socket.mkdir(parents=True, exist_ok=True)
-        (self.folder / "pg_hba.conf").write_text(self._hba)
-        paths = [self.folder, self._socket, self.folder / "pg_hba.conf"]
+        hba = self.folder / "pg_hba.conf"
+        hba.write_text(self._hba)
+        settings = {
+            **self._given,
+            "port": str(self.port),
+            "unix_socket_directories": str(self._socket),
+            "hba_file": str(hba),
+        }
+        paths = [self._socket, hba]
         if self._tls is not None:
-            # Copies, since the server insists that its key is its own.
-            for name, path in (("cert", self._tls.certificate), ("key", self._tls.key)):
-                write_private(self._copy(name), path.read_bytes())
-                paths.append(self._copy(name))
-        for path in paths:
-            path.chmod(0o700)
-            if self._user is not None:
-                os.chown(path, self._user.pw_uid, self._user.pw_gid)
-        if self._run(["test", "-w", str(self.folder)]).returncode != 0:
-            raise LabError(f"the user {ADMIN} cannot reach {self.folder}: a folder above it is closed to others")
-        if (self._data / "PG_VERSION").exists():
-            return
+            settings["ssl"] = "on"
+            for name, file in (("cert", self._tls.certificate), ("key", self._tls.key)):
+                paths.append(self._copy(name, file))
+                settings[f"ssl_{name}_file"] = str(paths[-1])
+        self._hand_over(paths)
+        binaries = programs(self._echo)
+        if not (self._data / "PG_VERSION").exists():
+            self._make_database(binaries)
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [str(binaries / "postgres"), "-D", str(self._data), *options]
+
+    def _make_database(self, binaries: Path) -> None:
         options = ["--no-sync", "--username", ADMIN, "--encoding", "UTF8", "--locale", "C", "--auth", "scram-sha-256"]
         # With SCRAM initdb wants a password for the administrator; nobody ever logs in with it.
         secret = self.folder / "unused"
         secret.write_text(os.urandom(24).hex())
-        if self._user is not None:
-            os.chown(secret, self._user.pw_uid, self._user.pw_gid)
+        self._hand_over([secret])
         done = self._run([str(binaries / "initdb"), *options, "--pwfile", str(secret), "-D", str(self._data)])
         secret.unlink()
         if done.returncode != 0:
             raise LabError(f"initdb failed: {done.stderr.strip()[-1000:]}")
-
-    def _run(self, command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
-        environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-        return subprocess.run(
-            [*debian.as_user(self._user), *command],
-            check=False,
-            capture_output=True,
-            text=True,
-            env=environ,
-            cwd="/",
-            **options,
-        )
