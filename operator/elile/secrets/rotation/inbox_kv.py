@@ -1,6 +1,7 @@
 """The inbox in Vault or OpenBao: where people and pipelines leave the next value, beside the live path."""
 
 from elile.secrets.errors import SecretMountNotFoundError, SecretNotFoundError
+from elile.secrets.rotation.destroying import destroy_up_to
 from elile.secrets.rotation.journal import Value
 from elile.secrets.vault_session import VaultSession
 
@@ -44,18 +45,4 @@ class KVInbox:
 
     def destroy(self, version: int) -> None:
         """Destroy all versions up to and with this one, for ever. Needs the right to read the metadata."""
-        try:
-            found = self._session.call(
-                f"{self._mount}/metadata/{self._where}",
-                lambda client, token: client.kv2_metadata(token, mount=self._mount, path=self._where),
-            )
-        except SecretMountNotFoundError:
-            raise
-        except SecretNotFoundError:
-            return
-        left = tuple(number for number, v in found.versions.items() if number <= version and not v.destroyed)
-        if left:
-            self._session.call(
-                f"{self._mount}/destroy/{self._where}",
-                lambda client, token: client.kv2_destroy(token, mount=self._mount, path=self._where, versions=left),
-            )
+        destroy_up_to(self._session, mount=self._mount, path=self._where, last=version)

@@ -1,6 +1,7 @@
 """Journals in Vault or OpenBao: one entry of KV version 2 for each live path, under a prefix in the same mount."""
 
 from elile.secrets.errors import SecretDeletedError, SecretMountNotFoundError, SecretNotFoundError
+from elile.secrets.rotation.destroying import destroy_up_to
 from elile.secrets.rotation.journal import Journal, JournalEntry, JournalFormatError, decode, encode
 from elile.secrets.vault_session import VaultSession
 
@@ -49,14 +50,4 @@ class KVJournal:
 
     def wipe(self, path: str, *, keep_version: int) -> None:
         """Destroy all versions before `keep_version`, for ever. Needs the right to read the metadata."""
-        where = f"{self._prefix}/{path}"
-        found = self._session.call(
-            f"{self._mount}/metadata/{where}",
-            lambda client, token: client.kv2_metadata(token, mount=self._mount, path=where),
-        )
-        left = tuple(number for number, v in found.versions.items() if number < keep_version and not v.destroyed)
-        if left:
-            self._session.call(
-                f"{self._mount}/destroy/{where}",
-                lambda client, token: client.kv2_destroy(token, mount=self._mount, path=where, versions=left),
-            )
+        destroy_up_to(self._session, mount=self._mount, path=f"{self._prefix}/{path}", last=keep_version - 1)

@@ -1,14 +1,17 @@
 """What the machine says to do next, and what it is answered: the words between it and a driver."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, StrEnum
+from types import MappingProxyType
 from typing import TypeAlias
 
 from elile.secrets.rotation.journal import Intent, JournalEntry, Phase, Reason, Strategy, Value
 from elile.secrets.rotation.verify.outcome import Outcome
 
 __all__ = [
+    "AS_RESTORED",
     "Answer",
     "Applied",
     "Apply",
@@ -255,6 +258,16 @@ class Restored(Enum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
+
+
+# Where restoring a value is applying it once more.
+AS_RESTORED: Mapping[Applied, Restored] = MappingProxyType(
+    {
+        Applied.ACCEPTED: Restored.ACCEPTED,
+        Applied.REJECTED: Restored.REFUSED,
+        Applied.UNREACHABLE: Restored.UNREACHABLE,
+    }
+)
 
 
 class Delivered(Enum):

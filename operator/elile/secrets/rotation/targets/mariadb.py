@@ -34,7 +34,7 @@ from elile.secrets.rotation.egress import Dialer
 from elile.secrets.rotation.generators import Generator, RandBytes
 from elile.secrets.rotation.journal import Strategy, Value
 from elile.secrets.rotation.ports import Fence
-from elile.secrets.rotation.steps import Applied, Generated, Locked, Login, Restored
+from elile.secrets.rotation.steps import AS_RESTORED, Applied, Generated, Locked, Login, Restored
 from elile.secrets.rotation.targets.accounts import Accounts, AdminSource
 from elile.secrets.rotation.targets.admin import AdminEntry
 from elile.secrets.rotation.targets.fields import CredentialFields
@@ -167,19 +167,13 @@ class MariaDBTarget:
                 )
             except MariaDBStatementError as e:
                 if e.code not in _BY_RULE or (e.code == _BY_OPTION and _is_read_only(session)):
-                    raise _no_changes(e) from None
+                    raise _no_changes(e, self._endpoint) from None
                 return Applied.REJECTED
         return Applied.ACCEPTED
 
     def restore(self, value: Value, *, fence: Fence) -> Restored:
         """As `apply`."""
-        match self.apply(value, fence=fence):
-            case Applied.ACCEPTED:
-                return Restored.ACCEPTED
-            case Applied.REJECTED:
-                return Restored.REFUSED
-            case Applied.UNREACHABLE:  # pragma: no branch - the last there is
-                return Restored.UNREACHABLE
+        return AS_RESTORED[self.apply(value, fence=fence)]
 
     def lock(self, value: Value, keep: Value, *, fence: Fence, end_sessions: bool) -> Locked:  # noqa: ARG002
         """Lock the account and take its password away. end_sessions: and end what is open, now that nobody can come."""
@@ -199,7 +193,7 @@ class MariaDBTarget:
                     nobodys,
                 )
             except MariaDBStatementError as e:
-                raise _no_changes(e) from None
+                raise _no_changes(e, self._endpoint) from None
             if end_sessions:
                 self._end_sessions(session, account.username)
         return Locked.DONE
@@ -282,8 +276,14 @@ def _is_read_only(session: MariaDBSession) -> bool:
     return session.run("SELECT @@global.read_only") not in ([(0,)], [("OFF",)])
 
 
-def _no_changes(error: MariaDBStatementError) -> MariaDBStatementError | SecretsUnavailableError:
+def _no_changes(
+    error: MariaDBStatementError, where: MariaDBEndpoint
+) -> MariaDBStatementError | SecretsUnavailableError:
     """Return the error that says that the server takes no changes just now, where it is that one."""
     if error.code != _BY_OPTION:
         return error
-    return SecretsUnavailableError("the server is read-only, as replicas are, or takes no hashes", backend="mariadb")
+    return SecretsUnavailableError(
+        f"{where} is read-only, as replicas are, or takes no hashes: name the server that takes changes, or SET GLOBAL "
+        "strict_password_validation = OFF",
+        backend="mariadb",
+    )

@@ -25,7 +25,9 @@ def marked(comment: str | None, fence: Fence, *, account: str) -> str:
             )
         if int(epoch) > fence.epoch:
             raise SecretConflictError(
-                f"{account!r} was changed by a later step of this rotation ({epoch}, this is {fence.epoch})", backend=""
+                f"{account!r} was changed by a later step of this rotation ({epoch}, this is {fence.epoch}). If its "
+                "journal was lost and begins anew, take [elile …] out of the account's comment",
+                backend="",
             )
     text = _MARK.sub("", text)
     mark = f"[elile {fence.journal} {fence.epoch}]"

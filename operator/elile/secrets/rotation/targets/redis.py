@@ -34,7 +34,7 @@ from elile.secrets.rotation.egress import Dialer
 from elile.secrets.rotation.generators import Generator, RandBytes
 from elile.secrets.rotation.journal import Strategy, Value
 from elile.secrets.rotation.ports import Fence
-from elile.secrets.rotation.steps import Applied, Generated, Locked, Login, Restored
+from elile.secrets.rotation.steps import AS_RESTORED, Applied, Generated, Locked, Login, Restored
 from elile.secrets.rotation.targets.admin import AdminEntry
 from elile.secrets.rotation.targets.fields import CredentialFields
 from elile.secrets.rotation.targets.plain import draw
@@ -176,13 +176,7 @@ class RedisTarget:
 
     def restore(self, value: Value, *, fence: Fence) -> Restored:
         """As `apply`."""
-        match self.apply(value, fence=fence):
-            case Applied.ACCEPTED:
-                return Restored.ACCEPTED
-            case Applied.REJECTED:
-                return Restored.REFUSED
-            case Applied.UNREACHABLE:  # pragma: no branch - the last there is
-                return Restored.UNREACHABLE
+        return AS_RESTORED[self.apply(value, fence=fence)]
 
     def lock(self, value: Value, keep: Value, *, fence: Fence, end_sessions: bool) -> Locked:  # noqa: ARG002
         """Remove the password on every node. end_sessions ends all of the user's, also those with the new password.
