@@ -80,13 +80,16 @@ class Driving:
             left = timeout - (time.monotonic() - began)
             try:
                 end = await self.threads.run(self._pass, plan, request, closes, run)
-            except SecretConflictError:
-                # Another process of this name is at it: what it has done is in the journal.
-                end = Wait(self._now() + CONFLICT_PAUSE, Reason.NONE)
+            except SecretConflictError as e:
+                # Most likely another process of this name is at it, and what it has done is in the journal. If it is
+                # somebody else, such as another rotation of the same account, it stays so: then the text says who.
+                run.detail = e.safe_text
+                end = Wait(self._now() + CONFLICT_PAUSE, Reason.EXTERNAL_CHANGE)
             except SecretsError as e:
                 if not e.retryable or (left <= 0 and not run.phases):
                     raise
                 log.warning("the rotation of %s waits: %s", plan.path, e.safe_text)
+                run.detail = e.safe_text
                 end = Wait(self._now() + self._retry, Reason.TARGET_UNREACHABLE)
             took = timedelta(seconds=time.monotonic() - began)
             if not isinstance(end, Wait):

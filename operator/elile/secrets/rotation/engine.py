@@ -19,7 +19,6 @@ from elile.secrets.rotation.steps import (
     Generate,
     Lock,
     Locked,
-    Login,
     NeedsPerson,
     Observations,
     Preflight,
@@ -42,6 +41,7 @@ from elile.secrets.rotation.steps import (
     recorded,
 )
 from elile.secrets.rotation.verify.hooks import Hook, Judged, judge
+from elile.secrets.rotation.verify.negative import refused_after
 from elile.secrets.rotation.verify.outcome import Outcome
 
 __all__ = ["End", "Engine", "Parts"]
@@ -189,9 +189,15 @@ class Engine:
     def _lock(self, step: Lock) -> Locked:
         fence = self._fence(step.epoch)
         done = self._accounts().lock(step.value, step.keep, fence=fence, end_sessions=step.end_sessions)
-        if done is Locked.DONE and self._parts.negative and self._accounts().probe(step.value) is Login.WORKS:
-            return Locked.STILL_WORKS
-        return done
+        if done is not Locked.DONE or not self._parts.negative:
+            return done
+        match refused_after(self._accounts().probe, step.value).outcome:
+            case Outcome.PASSED:
+                return Locked.DONE
+            case Outcome.FAILED:
+                return Locked.STILL_WORKS
+            case Outcome.INCONCLUSIVE:  # pragma: no branch - the last there is
+                return Locked.UNREACHABLE
 
     def _verify(self, step: Verify) -> tuple[Outcome, OnInconclusive | None]:
         """Return the outcome, and for an inconclusive one what it means where the hooks say so."""

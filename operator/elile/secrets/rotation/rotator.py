@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
-from elile.secrets.errors import SecretsConfigurationError, SecretsError
+from elile.secrets.errors import SecretNotFoundError, SecretsConfigurationError, SecretsError
 from elile.secrets.protocol import SecretPath, SecretsManager
 from elile.secrets.rotation.callbacks import Callback, VerifyFn
 from elile.secrets.rotation.driving import Driving, Plan
@@ -185,8 +185,18 @@ class SecretRotator:
         return await self._once(plan, key=key, timeout=timeout)
 
     async def roll_back(self, path: str) -> RotationResult:
-        """Take back a rotation that has not retired the old value yet, such as one in its grace."""
-        plan = replace(self._known(path), command=Command(CommandKind.ROLL_BACK, str(uuid.uuid4())))
+        """Take back a rotation that has not retired the old value yet, such as one in its grace.
+
+        Raises SecretNotFoundError where none is under way.
+        """
+        known = self._known(path)
+        if known.path not in {one.path for one in await self.pending()}:
+            raise SecretNotFoundError(
+                "no rotation is under way that could be taken back; once the old value is retired, rotate again",
+                path=known.path,
+                backend="",
+            )
+        plan = replace(known, command=Command(CommandKind.ROLL_BACK, str(uuid.uuid4())))
         return await self._driving.drive(plan, None, timeout=600.0)
 
     # ── by schedule ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -253,9 +263,14 @@ class SecretRotator:
         return journal.entry.history if journal.entry is not None else ()
 
     async def release(self, path: str) -> bool:
-        """Let a rotator of another name, or the operator, rotate the path; False while a rotation is under way."""
-        self._plans.pop(str(path), None)
-        return await self._driving.threads.run(release, self._place.journal, str(path), self._owner)
+        """Let a rotator of another name, or the operator, rotate the path.
+
+        False where it is not this one's, or a rotation is under way; then nothing changes, and `run` goes on with it.
+        """
+        released = await self._driving.threads.run(release, self._place.journal, str(path), self._owner)
+        if released:
+            self._plans.pop(str(path), None)
+        return released
 
     async def close(self) -> None:
         """Begin nothing more. What runs ends with its pass, and is pending."""

@@ -70,3 +70,11 @@ def test_an_entry_of_another_shape_is_told_by_its_fields(wanted: Shape, entry: d
     assert said in problem
     assert bool(said) == bool(problem)
     assert CANARY not in problem
+
+
+def test_whose_key_it_is_is_read_from_the_path_where_the_entry_does_not_say() -> None:
+    """Azure's clients need the address of the resource, the others have one of their own."""
+    assert shape_problem(Shape.AI_PROVIDER, {"api_key": CANARY}, path="elile/ai/openai") == ""
+    assert "base_url" in shape_problem(Shape.AI_PROVIDER, {"api_key": CANARY}, path="elile/ai/azure-openai")
+    said = {"api_key": CANARY, "provider": "openai"}
+    assert shape_problem(Shape.AI_PROVIDER, said, path="elile/ai/azure-openai") == ""

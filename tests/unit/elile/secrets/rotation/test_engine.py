@@ -12,11 +12,12 @@ from elile.secrets.memory import MemoryBackend
 from elile.secrets.redact import Redacted, SecretStr
 from elile.secrets.rotation.egress import EgressRefusedError
 from elile.secrets.rotation.engine import Engine, Parts
-from elile.secrets.rotation.journal import JournalEntry, Phase, Reason, Strategy
+from elile.secrets.rotation.journal import JournalEntry, Phase, Reason, Strategy, Value
 from elile.secrets.rotation.journal_memory import MemoryJournal
 from elile.secrets.rotation.live import BackendLive
 from elile.secrets.rotation.policy import OnInconclusive, Policy
-from elile.secrets.rotation.steps import Delivered, Finished, Live, Proofs, Stage, Wait, Written
+from elile.secrets.rotation.ports import Fence
+from elile.secrets.rotation.steps import Delivered, Finished, Live, Locked, Login, Proofs, Stage, Wait, Written
 from elile.secrets.rotation.verify.hooks import Hook, Judged, judge
 from elile.secrets.rotation.verify.outcome import Outcome, Verification
 from tests.fakes.accounts import Accounts
@@ -50,7 +51,7 @@ class Site:
     judged: list[Judged] = field(default_factory=list)
     moments: list[Any] = field(default_factory=lambda: [NOW])
 
-    def run(self, **changes: Any) -> Any:
+    def run(self, *, negative: bool = False, **changes: Any) -> Any:
         parts = Parts(
             path=PATH,
             journal_id="test",
@@ -59,6 +60,7 @@ class Site:
             target=self.accounts,
             consumers=Readers(),
             hooks=self.hooks,
+            negative=negative,
         )
         engine = Engine(
             parts,
@@ -184,6 +186,28 @@ def test_the_one_password_of_an_account_is_put_back_when_the_next_does_not_pass(
     site = Site(hooks=[hook(FAILED)], accounts=accounts)
     assert site.run(strategy=Strategy.SINGLE_USER).phase is Phase.ABORTED
     assert accounts.passwords == {"shop_a": SecretStr("old")}
+
+
+@pytest.mark.parametrize(
+    ("afterwards", "reason"), [(Login.WORKS, Reason.OLD_STILL_WORKS), (Login.UNREACHABLE, Reason.TARGET_UNREACHABLE)]
+)
+def test_what_is_not_seen_refused_is_not_taken_for_locked(afterwards: Login, reason: Reason) -> None:
+    class Odd(Accounts):
+        def lock(self, value: Value, keep: Value, *, fence: Fence, end_sessions: bool) -> Locked:
+            self.locked = True
+            return super().lock(value, keep, fence=fence, end_sessions=end_sessions)
+
+        def probe(self, value: Value) -> Login:
+            old = value.reveal()["password"] == "old"
+            return afterwards if old and getattr(self, "locked", False) else super().probe(value)
+
+    site = Site(accounts=Odd({"shop_a": SecretStr("old"), "shop_b": None}))
+    site.run(negative=True)
+    site.moments = [NOW + timedelta(hours=2)]
+    end = site.run(negative=True)
+    assert isinstance(end, Wait)
+    assert end.reason is reason
+    assert site.run() == Finished(Phase.DONE, Reason.NONE)
 
 
 # ── hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────────

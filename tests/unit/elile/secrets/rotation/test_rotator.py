@@ -18,6 +18,7 @@ from elile.secrets import (
     MemorySecretsManager,
     MountedSecretsManager,
     SecretAccessDeniedError,
+    SecretConflictError,
     SecretManagedElsewhereError,
     SecretNotFoundError,
     SecretPath,
@@ -25,6 +26,8 @@ from elile.secrets import (
     SecretsConfigurationError,
     SecretsUnavailableError,
     SecretValue,
+    VaultConfig,
+    VaultSecretsManager,
 )
 from elile.secrets.cache_config import SecretCacheConfig
 from elile.secrets.memory import MemoryBackend
@@ -32,9 +35,10 @@ from elile.secrets.protocol import Reading
 from elile.secrets.redact import Redacted, SecretStr
 from elile.secrets.rotation import Hook, Inconclusive, RotationPolicy, RotationResult, RotationStatus
 from elile.secrets.rotation.generators import api_key
-from elile.secrets.rotation.journal import Phase, Reason, encode
+from elile.secrets.rotation.journal import Phase, Reason, Value, encode
 from elile.secrets.rotation.place import place_of
-from elile.secrets.rotation.steps import Stage
+from elile.secrets.rotation.ports import Fence
+from elile.secrets.rotation.steps import Applied, Stage
 from elile.secrets.rotation.targets.external import ExternalTarget
 from elile.secrets.rotation.verify.outcome import Outcome, Verification
 from elile.secrets.types import EncryptionKeys
@@ -348,6 +352,26 @@ async def test_in_its_grace_a_rotation_can_be_taken_back(
         await rotator.roll_back("elile/other")
 
 
+async def test_what_is_over_cannot_be_taken_back(
+    manager: MemorySecretsManager, rotator: SecretRotator, accounts: Accounts
+) -> None:
+    assert (await rotator.rotate_database_credentials(DATABASE, accounts, grace=timedelta(0))).ok
+    with pytest.raises(SecretNotFoundError, match="elile/database/postgres: no rotation is under way"):
+        await rotator.roll_back(DATABASE)
+    assert held(manager, DATABASE)["username"] == "shop_b"
+
+
+async def test_an_account_that_another_rotation_changes_is_told(rotator: SecretRotator) -> None:
+    class Contested(Accounts):
+        def apply(self, value: Value, *, fence: Fence) -> Applied:
+            raise SecretConflictError("the role 'shop_b' is rotated from another path: remove its marker")
+
+    contested = Contested({"shop_a": SecretStr(CANARY), "shop_b": None})
+    result = await rotator.rotate_database_credentials(DATABASE, contested, timeout=0.3)
+    assert result.status is RotationStatus.PENDING
+    assert result.detail == "the role 'shop_b' is rotated from another path: remove its marker"
+
+
 async def test_another_process_goes_on_with_what_one_has_begun(
     manager: MemorySecretsManager, clock: Clock, accounts: Accounts
 ) -> None:
@@ -369,7 +393,12 @@ async def test_a_path_that_was_released_may_be_rotated_by_another(
         assert not await one.release(API)  # it was never its own
         await one.rotate_database_credentials(DATABASE, accounts)
         assert not await one.release(DATABASE)  # it is under way
+        assert [pending.path for pending in await one.pending()] == [DATABASE]  # and still one's own
         await one.rotate_api_key(API)
+        async with SecretRotator(manager, now=clock, sleep=clock.sleep, name="stranger") as stranger:
+            assert not await stranger.release(API)  # it is another's
+            with pytest.raises(SecretManagedElsewhereError):
+                await stranger.rotate_api_key(API)
         assert await one.release(API)
     async with SecretRotator(manager, now=clock, sleep=clock.sleep, name="other") as other:
         assert (await other.rotate_api_key(API)).ok
@@ -459,6 +488,7 @@ async def test_an_outage_without_end_is_told_and_nothing_is_given_up() -> None:
         store.fails = 10_000
         result = await rotator.rotate_api_key(API, timeout=0.2, key="k")
         assert (result.status, result.reason) == (RotationStatus.PENDING, Reason.TARGET_UNREACHABLE)
+        assert "no answer" in result.detail
         store.fails = 0
         assert (await rotator.rotate_api_key(API, key="k")).ok
 
@@ -599,6 +629,9 @@ async def test_a_manager_that_cannot_is_refused(tmp_path: Path) -> None:
         SecretRotator(EnvironmentSecretsManager(environ={}))
     with pytest.raises(SecretsConfigurationError, match="KV version 2"):
         SecretRotator(ChainSecretsManager(MemorySecretsManager(), MemorySecretsManager()))
+    first = VaultConfig(address="https://vault.example:8200", auth="token", token=SecretStr("t"), kv_version=1)
+    with pytest.raises(SecretsConfigurationError, match="KV version 2"):
+        SecretRotator(VaultSecretsManager(first))
     with pytest.raises(SecretsConfigurationError, match="of this library"):
         SecretRotator(object())  # type: ignore[arg-type] # that is the test
 
