@@ -1,7 +1,8 @@
 """A process that rotates is killed with SIGKILL at each of its effects; another one goes on, and nothing is lost.
 
-Meanwhile clients read the live path and log in, all the time. What a login cost that came too late is told apart from
-one that was refused: the old value works for the grace after a client has read it, and not for ever.
+Meanwhile clients read the live path, and log in with it a moment later, all the time. A login that came too late is
+told apart from one that was refused: the old value works for the grace after a client has read it, and not for ever. A
+value that is taken back has no grace: it works until every client is seen with what is live again.
 """
 
 import multiprocessing
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import psycopg
@@ -42,6 +44,7 @@ USER = "killed"
 Forks: TypeAlias = multiprocessing.context.ForkServerContext
 VERDICTS = {"ok": "Done", "fails": "Aborted", "spoilt": "RolledBack"}
 CLIENTS = 2
+HESITATION = GRACE.total_seconds() / 5  # seconds between what a client reads and its login
 PATIENCE = 120.0
 
 
@@ -62,11 +65,12 @@ class Subject(Protocol):
 
 @dataclass
 class Clients:
-    """Applications that read the live path and log in, in threads."""
+    """Applications that read the live path and log in a moment later, in threads. `folder`: what each was seen with."""
 
     bao: Bao
     path: str
     subject: Subject
+    folder: Path
     logins: int = 0
     late: int = 0
     refused: list[tuple[float, int]] = field(default_factory=list)
@@ -76,7 +80,9 @@ class Clients:
     def __post_init__(self) -> None:
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(CLIENTS)]
+        for number in range(CLIENTS):
+            self._tell(number, 0)
 
     def __enter__(self) -> "Clients":
         for thread in self._threads:
@@ -88,14 +94,23 @@ class Clients:
         for thread in self._threads:
             thread.join(PATIENCE)
 
-    def _run(self) -> None:
+    def _tell(self, number: int, version: int) -> None:
+        # At once: half a number would be a smaller one.
+        being_written = self.folder.with_name(f"{self.folder.name}-{number}")
+        being_written.write_text(f"{version}")
+        being_written.replace(self.folder / f"{number}")
+
+    def _run(self, number: int) -> None:
+        rng = random.Random(number)  # noqa: S311 - of how long it hesitates
         down_since: float | None = None
         try:
             while not self._stop.wait(0.01):
                 began = time.monotonic()
                 read = self.bao.call("GET", f"secret/data/{self.path}")["data"]
+                time.sleep(rng.random() * HESITATION)
                 works = self.subject.logs_in(read["data"])
                 ended = time.monotonic()
+                self._tell(number, read["metadata"]["version"])
                 with self._lock:
                     self.logins += 1
                     if works:
@@ -154,6 +169,7 @@ class Campaign:
     processes: Forks
     subject: Subject
     rng: random.Random
+    folder: Path
     deaths: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     rotations: int = 0
@@ -161,13 +177,14 @@ class Campaign:
     def __post_init__(self) -> None:
         self.path = f"team/{self.subject.name}-{self.rng.randrange(10**9)}"
         self.bao.write(self.path, self.subject.first)
-        self.clients = Clients(self.bao, self.path, self.subject)
+        self.clients = Clients(self.bao, self.path, self.subject, self.folder)
 
     def job(self, verdict: str) -> Job:
         self.rotations += 1
         return Job(
             address=self.bao.address,
             path=self.path,
+            readers=str(self.folder),
             spec=self.subject.spec,
             occurrence=f"{self.rotations}",
             verdict=verdict,
@@ -219,6 +236,7 @@ class Campaign:
         A probe is counted before it is sent. So one whose process died at each of three probes is taken back, since a
         fourth wrong password might lock the account.
         """
+        assert not self.clients.errors, self.clients.errors
         where = f"secret/data/{PREFIX}/{self.path}"
         journal = self.bao.call("GET", where)["data"]
         entry = journal["data"]
@@ -239,9 +257,9 @@ class Campaign:
         self.ends[f"{entry['phase']} after {deaths} deaths" if spent else entry["phase"]] += 1
 
 
-def campaign(subject: Subject, bao: Bao, processes: Forks, times: int, seed: int) -> None:
+def campaign(subject: Subject, bao: Bao, processes: Forks, folder: Path, times: int, seed: int) -> None:
     """Kill and resume, and print what came of it."""
-    made = Campaign(bao, processes, subject, random.Random(seed))  # noqa: S311 - repeatable
+    made = Campaign(bao, processes, subject, random.Random(seed), folder)  # noqa: S311 - repeatable
     began = time.monotonic()
     with made.clients as clients:
         made.kill(times)
@@ -426,15 +444,15 @@ SUBJECTS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {
 
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_nothing_is_lost_where_a_process_is_killed(
-    name: str, request: pytest.FixtureRequest, bao: Bao, processes: Forks
+    name: str, request: pytest.FixtureRequest, bao: Bao, processes: Forks, tmp_path: Path
 ) -> None:
     times = SAMPLE // 2 if name.endswith("alone") else SAMPLE  # the two of a server are one target
-    campaign(SUBJECTS[name](request), bao, processes, times, SEED + list(SUBJECTS).index(name))
+    campaign(SUBJECTS[name](request), bao, processes, tmp_path, times, SEED + list(SUBJECTS).index(name))
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_nothing_is_lost_where_processes_are_killed_again_and_again(
-    name: str, request: pytest.FixtureRequest, bao: Bao, processes: Forks
+    name: str, request: pytest.FixtureRequest, bao: Bao, processes: Forks, tmp_path: Path
 ) -> None:
-    campaign(SUBJECTS[name](request), bao, processes, FULL, SEED + list(SUBJECTS).index(name))
+    campaign(SUBJECTS[name](request), bao, processes, tmp_path, FULL, SEED + list(SUBJECTS).index(name))

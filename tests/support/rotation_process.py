@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from elile.secrets.errors import SecretsError
@@ -42,13 +43,15 @@ BEFORE, AFTER, WITHIN = "before", "after", "within"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One rotation. `spec` says which target (see `TARGETS`), `verdict` what the hooks say: ok, fails, spoilt.
+    """One rotation. `spec` says which target (see `TARGETS`), `verdict` what the hooks say: ok, fails, spoilt;
+    `readers` is the folder in which the clients tell what they have (see `Readers`).
 
     kill: the number of an effect and when, seen from it, the process dies; `pause`: seconds into it for `within`.
     """
 
     address: str
     path: str
+    readers: str
     spec: dict[str, Any]
     occurrence: str
     verdict: str = "ok"
@@ -99,13 +102,18 @@ class Effects:
 
 
 class Readers:
-    """Clients read the live path anew before each login, so that all of them have a value as soon as it is there."""
+    """Clients that read the live path, each of which keeps in a file of `folder` the version of its last login."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
 
     def deliver(self, value: Value, live_version: int) -> Delivered:
         return Delivered.DONE
 
     def proofs(self, value: Value, live_version: int) -> Proofs:
-        return Proofs.PROVED
+        """A client that has read an older version may be on its way to the server with it."""
+        seen = [int(file.read_text()) for file in self._folder.iterdir()]
+        return Proofs.PROVED if seen and min(seen) >= live_version else Proofs.WAITING
 
 
 def die() -> None:
@@ -146,7 +154,7 @@ def engine(job: Job, login: VaultSession, effects: Effects) -> Engine:
         journal=effects.around(KVJournal(login), "journal"),
         live=effects.around(KVLive(backend, login, mount="secret", path=job.path), "live"),
         target=effects.around(TARGETS[job.spec["kind"]](job.spec), "target"),
-        consumers=effects.around(Readers(), "consumers"),
+        consumers=effects.around(Readers(job.readers), "consumers"),
         hooks=hooks(job.verdict),
         negative=job.spec["strategy"] != Strategy.SINGLE_USER,
     )
