@@ -8,7 +8,7 @@ from typing import Any
 
 from elile.secrets.redact import Redacted, SecretStr
 
-__all__ = ["Flavor", "KVMetadata", "KVValue", "KVVersionState", "Login", "ServerState"]
+__all__ = ["EngineAnswer", "Flavor", "KVMetadata", "KVValue", "KVVersionState", "Login", "ServerState"]
 
 
 class Flavor(StrEnum):
@@ -79,3 +79,13 @@ class KVValue:
     data: Redacted[Mapping[str, Any]]
     created: datetime | None = field(default=None, compare=False)
     custom: Mapping[str, str] = field(default_factory=dict, compare=False)  # the entry's custom metadata
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAnswer:
+    """What an engine gave. Without a lease its id is empty; `seconds` is how long the lease is granted for."""
+
+    data: Redacted[Mapping[str, Any]]
+    lease_id: str = ""
+    seconds: float = 0.0
+    renewable: bool = False

@@ -13,7 +13,16 @@ import hvac.api.secrets_engines
 import hvac.exceptions
 import requests
 
-from elile.secrets.answers import Flavor, KVMetadata, KVValue, KVVersionState, Login, ServerState, TokenState
+from elile.secrets.answers import (
+    EngineAnswer,
+    Flavor,
+    KVMetadata,
+    KVValue,
+    KVVersionState,
+    Login,
+    ServerState,
+    TokenState,
+)
 from elile.secrets.errors import (
     SecretAccessDeniedError,
     SecretConflictError,
@@ -156,13 +165,22 @@ class VaultClient:
             custom = {str(k): str(v) for k, v in (metadata.get("custom_metadata") or {}).items()}
             return KVValue(int(metadata["version"]), Redacted(_mapping(data["data"])), created, custom)
 
-    def kv2_write(self, token: SecretStr, *, mount: str, path: str, data: Mapping[str, Any], cas: int | None) -> int:
+    def kv2_write(
+        self,
+        token: SecretStr,
+        *,
+        mount: str,
+        path: str,
+        data: Mapping[str, Any],
+        cas: int | None,
+        on_behalf_of: str = "",
+    ) -> int:
         """Write the next version and return its number. `cas` is the version that must be current, 0 for none.
 
         Raises SecretConflictError, SecretMountNotFoundError, SecretAccessDeniedError.
         """
         with _converted(f"{mount}/data/{path}"):
-            body = self._kv2(token, "").create_or_update_secret(path, dict(data), cas=cas, mount_point=mount)
+            body = self._kv2(token, on_behalf_of).create_or_update_secret(path, dict(data), cas=cas, mount_point=mount)
             return int(_mapping(_mapping(body)["data"])["version"])
 
     def kv2_destroy(self, token: SecretStr, *, mount: str, path: str, versions: Sequence[int]) -> None:
@@ -175,10 +193,13 @@ class VaultClient:
         with _converted(f"{mount}/metadata/{path}"):
             self._kv2(token, "").delete_metadata_and_all_versions(path, mount_point=mount)
 
-    def kv1_read(self, token: SecretStr, *, mount: str, path: str) -> Redacted[Mapping[str, Any]]:
+    def kv1_read(
+        self, token: SecretStr, *, mount: str, path: str, on_behalf_of: str = ""
+    ) -> Redacted[Mapping[str, Any]]:
         """Read an entry of version 1 of the engine, which has no versions. Raises as `kv2_read` does."""
         with _converted(f"{mount}/{path}"):
-            body = hvac.api.secrets_engines.KvV1(self._adapter(token)).read_secret(path, mount_point=mount)
+            adapter = self._adapter(token, on_behalf_of=on_behalf_of)
+            body = hvac.api.secrets_engines.KvV1(adapter).read_secret(path, mount_point=mount)
             return Redacted(_mapping(_mapping(body)["data"]))
 
     def kv1_write(self, token: SecretStr, *, mount: str, path: str, data: Mapping[str, Any]) -> None:
@@ -186,6 +207,46 @@ class VaultClient:
         with _converted(f"{mount}/{path}"):
             method = hvac.api.secrets_engines.KvV1(self._adapter(token))
             method.create_or_update_secret(path, dict(data), method="POST", mount_point=mount)
+
+    def ask(
+        self,
+        token: SecretStr,
+        path: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        write: bool = False,
+        on_behalf_of: str = "",
+    ) -> EngineAnswer:
+        """Ask a secrets engine at a path that begins with its mount; `write` sends the parameters in a body, by POST.
+
+        Raises SecretNotFoundError where there is no such role or path, SecretsConfigurationError for what the engine
+        refuses to do, SecretMountNotFoundError, SecretAccessDeniedError.
+        """
+        adapter = self._adapter(token, on_behalf_of=on_behalf_of)
+        with _converted(path, engine=True):
+            url, given = f"/v1/{path}", dict(parameters or {})
+            body = _mapping(adapter.post(url, json=given) if write else adapter.get(url, params=given))
+            return EngineAnswer(
+                data=Redacted(_mapping(body["data"])),
+                lease_id=str(body.get("lease_id") or ""),
+                seconds=float(body.get("lease_duration") or 0),
+                renewable=bool(body.get("renewable")),
+            )
+
+    def renew_lease(self, token: SecretStr, lease_id: str, *, seconds: int, on_behalf_of: str = "") -> float:
+        """Ask for more time for a lease, and return the seconds that it has from now on: near its end they shrink.
+
+        Raises SecretNotFoundError for one that has ended, SecretAccessDeniedError. Needs no more than the `default`
+        policy.
+        """
+        with _converted("sys/leases/renew", engine=True):
+            backend = hvac.api.SystemBackend(self._adapter(token, on_behalf_of=on_behalf_of))
+            return float(_mapping(backend.renew_lease(lease_id, increment=seconds))["lease_duration"])
+
+    def revoke_certificate(self, token: SecretStr, *, mount: str, serial: str, on_behalf_of: str = "") -> None:
+        """Have a PKI engine revoke a certificate that it issued. Raises SecretAccessDeniedError."""
+        with _converted(f"{mount}/revoke", engine=True):
+            self._adapter(token, on_behalf_of=on_behalf_of).post(f"/v1/{mount}/revoke", json={"serial_number": serial})
 
     def _kv2(self, token: SecretStr, on_behalf_of: str) -> Any:
         return hvac.api.secrets_engines.KvV2(self._adapter(token, on_behalf_of=on_behalf_of))
@@ -251,7 +312,7 @@ class _RefusedError(Exception):
 
 
 @contextmanager
-def _converted(path: str, *, version: int | None = None, login: bool = False) -> Iterator[None]:
+def _converted(path: str, *, version: int | None = None, login: bool = False, engine: bool = False) -> Iterator[None]:
     """Let nothing out but our own errors; the server's text may hold a path or a value, so it stays behind."""
     if any(part in ("", ".", "..") for part in path.split("/")):
         # A path is a part of a URL: this one would be another entry, or another API, by the time the server reads it.
@@ -262,6 +323,8 @@ def _converted(path: str, *, version: int | None = None, login: bool = False) ->
         e.path = e.path or path
         raise
     except _RefusedError as refused:
+        if engine and (error := _from_engine(refused, path)) is not None:
+            raise error from None
         raise _from_status(refused, path, version, login) from None
     except requests.RequestException as e:
         raise from_transport(e, path) from None
@@ -299,6 +362,15 @@ def _from_status(refused: _RefusedError, path: str, version: int | None, login: 
     if 400 <= status < 500 and status not in (408, 412):
         return SecretsMalformedResponseError(f"refused the request with {status}", path=path)
     return SecretsUnavailableError(f"answered {status}", path=path)
+
+
+def _from_engine(refused: _RefusedError, path: str) -> SecretsError | None:
+    """What an engine means with a 400: there is nothing of that name, or what was asked for is not allowed."""
+    if refused.status != 400 or refused.body is None or refused.says("no handler for route"):
+        return None
+    if refused.says("unknown role") or refused.says("unknown static role") or refused.says("lease not found"):
+        return SecretNotFoundError("there is nothing of that name", path=path)
+    return SecretsConfigurationError("the engine refuses what was asked for", path=path)
 
 
 def _from_not_found(body: Mapping[str, Any], path: str, version: int | None) -> SecretsError:
