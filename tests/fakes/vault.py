@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from elile.secrets.answers import Flavor, KVMetadata, KVValue, KVVersionState, Login, ServerState
+from elile.secrets.answers import EngineAnswer, Flavor, KVMetadata, KVValue, KVVersionState, Login, ServerState
 from elile.secrets.errors import (
     SecretAccessDeniedError,
+    SecretConflictError,
     SecretDeletedError,
     SecretNotFoundError,
     SecretsError,
@@ -66,6 +67,11 @@ class FakeVault:
         self.failing: dict[str, SecretsError] = {}
         self.denied: set[tuple[str, str]] = set()
         self.roles = {"elile"}
+        self.engines: dict[str, Callable[[int], EngineAnswer]] = {}  # by path; called with the number of the answer
+        self.asked: list[tuple[str, dict[str, Any], bool]] = []
+        self.longest = math.inf  # seconds that a renewal of a lease gets at the most
+        self._leases: dict[str, str] = {}
+        self._logins = 0
         self.grants = Login(token=SecretStr("unused"), ttl=3600.0, renewable=True)
 
     # ── what tests do and ask ────────────────────────────────────────────────────────────────────────────────────────
@@ -128,7 +134,8 @@ class FakeVault:
         self._called("login", role, jwt, on_behalf_of)
         if role not in self.roles:
             raise SecretsRoleNotFoundError("the auth method knows no such role", path=f"auth/{mount}/login")
-        token = f"token-{self.count('login')}"
+        self._logins += 1
+        token = f"token-{self._logins}"
         self._tokens[token] = self._grant()
         return Login(token=SecretStr(token), ttl=self.grants.ttl, renewable=self.grants.renewable)
 
@@ -173,6 +180,69 @@ class FakeVault:
                 f"version {number} is {how}", path=where, version=number, deleted_at=None, destroyed=found.destroyed
             )
         return KVValue(number, Redacted(dict(found.data)), found.created)
+
+    def kv2_write(
+        self,
+        token: SecretStr,
+        *,
+        mount: str,
+        path: str,
+        data: Mapping[str, Any],
+        cas: int | None,
+        on_behalf_of: str = "",
+    ) -> int:
+        self._called("write", path, token, on_behalf_of)
+        where = f"{mount}/data/{path}"
+        self._check(token, "write", where)
+        if cas is not None and cas != max(self._entries.get((mount, path), {}), default=0):
+            raise SecretConflictError("the current version is not the one that was expected", path=where)
+        return self.write(path, mount=mount, **data)
+
+    def kv1_read(
+        self, token: SecretStr, *, mount: str, path: str, on_behalf_of: str = ""
+    ) -> Redacted[Mapping[str, Any]]:
+        self._called("read", path, token, on_behalf_of)
+        where = f"{mount}/{path}"
+        self._check(token, "read", where)
+        versions = self._entries.get((mount, path))
+        if not versions:
+            raise SecretNotFoundError("nothing is stored there", path=where)
+        return Redacted(dict(versions[max(versions)].data))
+
+    def ask(
+        self,
+        token: SecretStr,
+        path: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        write: bool = False,
+        on_behalf_of: str = "",
+    ) -> EngineAnswer:
+        self._called("ask", path, token, on_behalf_of)
+        self._check(token, "ask", path)
+        if path not in self.engines:
+            raise SecretNotFoundError("there is nothing of that name", path=path)
+        self.asked.append((path, dict(parameters or {}), write))
+        answer = self.engines[path](len(self.asked))
+        if answer.lease_id:
+            self._leases[answer.lease_id] = token.reveal()
+        return answer
+
+    def renew_lease(self, token: SecretStr, lease_id: str, *, seconds: int, on_behalf_of: str = "") -> float:
+        self._called("renew-lease", lease_id, token, on_behalf_of)
+        self._check(token, "renew-lease", lease_id)
+        if lease_id not in self.leases:
+            raise SecretNotFoundError("there is nothing of that name", path="sys/leases/renew")
+        return min(float(seconds), self.longest)
+
+    def revoke_certificate(self, token: SecretStr, *, mount: str, serial: str, on_behalf_of: str = "") -> None:
+        self._called("revoke-certificate", serial, token, on_behalf_of)
+        self._check(token, "revoke-certificate", mount)
+
+    @property
+    def leases(self) -> list[str]:
+        """Leases whose token lives."""
+        return [lease for lease, token in self._leases.items() if token in self.live]
 
     def close(self) -> None:
         """As a client's."""
@@ -237,12 +307,16 @@ class Seen:
         self.requests: list[tuple[str, str, float]] = []
         self.logins: list[str] = []
         self.reads: list[str] = []
+        self.holdings: list[str] = []
 
     def vault_request(self, *, operation: str, outcome: str, seconds: float) -> None:
         self.requests.append((operation, outcome, seconds))
 
     def vault_login(self, *, outcome: str) -> None:
         self.logins.append(outcome)
+
+    def holding(self, *, kind: str, action: str) -> None:
+        self.holdings.append(f"{kind} {action}")
 
     def shared_read(self, *, hit: bool) -> None:
         self.reads.append("hit" if hit else "miss")

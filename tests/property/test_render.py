@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from elile.secrets.redact import Redacted
-from elile_operator.api.elilesecret import Decode, KeyMapping, KvSource, Source
+from elile_operator.api.sources import Decode, KeyMapping, KvSource, Source
 from elile_operator.decide.render import SourceContent, render
 from elile_operator.decide.violation import Violation
 

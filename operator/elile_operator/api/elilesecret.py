@@ -10,27 +10,11 @@ from elile_operator.api.durations import LONGEST
 from elile_operator.api.files import KEPT_BESIDE_FILES, MAX_FILES, RULES, SOURCES_EXIST, File
 from elile_operator.api.meta import MAX_NAME, NAME_FITS, Condition
 from elile_operator.api.model import ApiObject, Column, Crd, SpecModel, StatusModel, Time
-from elile_operator.api.rules import Checked, DurationBetween, ListType, Rule, Subject, exactly_one, matches
-from elile_operator.api.syntax import (
-    MAX_KEY,
-    MAX_LABEL,
-    MAX_MOUNT,
-    MAX_PATH,
-    MAX_ROLE,
-    MAX_SECRET_KEY,
-    MAX_SUBDOMAIN,
-    dns_label,
-    dns_subdomain,
-    free_metadata,
-    is_secret_key,
-    key_or_pointer,
-    role_name,
-    secret_key,
-    vault_path,
-)
+from elile_operator.api.rules import Checked, DurationBetween, ListType, Rule, matches
+from elile_operator.api.sources import NO_LONGER_OPTIONAL, ONE_KIND, SHAPED, Source
+from elile_operator.api.syntax import MAX_LABEL, MAX_ROLE, MAX_SUBDOMAIN, dns_subdomain, free_metadata, role_name
 
 MAX_SOURCES = 64
-MAX_KEYS = 64  # of one source; a source that delivers more is better delivered whole
 MAX_METADATA = 32  # labels and annotations each
 
 
@@ -42,21 +26,6 @@ class SecretType(StrEnum):
     BASIC_AUTH = "BasicAuth"
     SSH_AUTH = "SSHAuth"
     DOCKER_CONFIG_JSON = "DockerConfigJson"
-
-
-class Shape(StrEnum):
-    """What an entry has to look like: the models of the client library."""
-
-    DATABASE = "Database"
-    AI_PROVIDER = "AIProvider"
-    PROVIDER_API_KEY = "ProviderApiKey"
-    ENCRYPTION_KEYS = "EncryptionKeys"
-
-
-class Decode(StrEnum):
-    """How a value is decoded before it is delivered."""
-
-    BASE64 = "Base64"
 
 
 class SecretMode(StrEnum):
@@ -92,119 +61,6 @@ class VaultAccess(SpecModel):
         ]
         | None
     ) = Field(None, description="ServiceAccount of this namespace to log in as. Absent: the server's default.")
-
-
-class KvSource(SpecModel):
-    """An entry of a key-value engine."""
-
-    mount: (
-        Annotated[
-            str,
-            StringConstraints(min_length=1, max_length=MAX_MOUNT),
-            Checked(*vault_path("spec.sources[].kv.mount")),
-        ]
-        | None
-    ) = Field(None, description="Mount of the engine. Absent: the server's default.")
-    path: Annotated[
-        str,
-        StringConstraints(min_length=1, max_length=MAX_PATH),
-        Checked(*vault_path("spec.sources[].kv.path")),
-    ] = Field(description="Path of the entry below the mount, without data/ of Vault's HTTP API.")
-    version: (
-        Annotated[
-            int,
-            Checked(
-                Rule(
-                    "self >= 1",
-                    "spec.sources[].kv.version must be 1 or more; remove it for the latest version",
-                    lambda v: v >= 1,
-                )
-            ),
-        ]
-        | None
-    ) = Field(None, description="Version to stay at. Absent: the latest, followed.")
-
-
-class KeyMapping(SpecModel):
-    """One key of the entry, and the key of the Secret it becomes."""
-
-    from_: Annotated[
-        str,
-        StringConstraints(min_length=1, max_length=MAX_KEY),
-        Checked(key_or_pointer("spec.sources[].keys[].from")),
-    ] = Field(alias="from", description="Key of the entry, or a JSON pointer into it such as /tls/ca.")
-    to: (
-        Annotated[
-            str,
-            StringConstraints(min_length=1, max_length=MAX_SECRET_KEY),
-            Checked(*secret_key("spec.sources[].keys[].to")),
-        ]
-        | None
-    ) = Field(None, description="Key of the Secret, to which the prefix is added. Absent: the same as from.")
-    decode: Decode | None = Field(
-        None, description="Base64: the value is base64 and its bytes are delivered. Absent: delivered as it is."
-    )
-
-    @property
-    def target(self) -> str:
-        """Key of the Secret, without the prefix."""
-        return self.to if self.to is not None else self.from_
-
-
-_HAS_TARGET = Rule(
-    f"has(self.to) || ({' && '.join(rule.cel for rule in secret_key('', Subject('self.from', str)))})",
-    "spec.sources[].keys[].from is no key of a Secret; say in spec.sources[].keys[].to which one it becomes",
-    lambda v: v.to is not None or is_secret_key(v.from_),
-)
-
-_TARGETS_DIFFER = Rule(
-    # Mapped first: the API server's estimate of the cost grows with the square of what stands in the inner loop.
-    "[self.map(k, has(k.to) ? k.to : k.from)].all(targets, targets.all(t, targets.exists_one(u, u == t)))",
-    "spec.sources[].keys holds two entries for one key of the Secret; give them different spec.sources[].keys[].to",
-    lambda v: len({mapping.target for mapping in v}) == len(v),
-)
-
-
-class Source(SpecModel):
-    """One place that values come from."""
-
-    name: Annotated[
-        str,
-        StringConstraints(min_length=1, max_length=MAX_LABEL),
-        Checked(dns_label("spec.sources[].name")),
-    ] = Field(description="Name of the source within this object.")
-    kv: KvSource | None = Field(None, description="An entry of a key-value engine.")
-    shape: Shape | None = Field(
-        None, description="What the entry has to look like; another one is not delivered. Absent: anything."
-    )
-    keys: (
-        Annotated[
-            tuple[Annotated[KeyMapping, Checked(_HAS_TARGET)], ...],
-            Field(min_length=1, max_length=MAX_KEYS),
-            ListType("map", ("from",)),
-            Checked(_TARGETS_DIFFER),
-        ]
-        | None
-    ) = Field(None, description="Which keys are delivered, and as what. Absent: all keys, as they are.")
-    prefix: (
-        Annotated[
-            str,
-            StringConstraints(min_length=1, max_length=MAX_SECRET_KEY),
-            Checked(
-                matches(
-                    "[-._a-zA-Z0-9]+",
-                    "spec.sources[].prefix must be letters, digits, '-', '_' and '.', as a key of a Secret",
-                )
-            ),
-        ]
-        | None
-    ) = Field(None, description="Put before every key of this source. Absent: nothing.")
-    optional: bool = Field(False, description="Whether the path may be missing. Absent: false.")
-    override: bool = Field(
-        False,
-        description="Whether keys of this source replace those of earlier ones; otherwise a key given twice is an "
-        "error. Absent: false.",
-    )
 
 
 class SecretTarget(SpecModel):
@@ -273,7 +129,7 @@ class ElileSecretSpec(SpecModel):
         default_factory=VaultAccess, description="Which server, and as whom. Absent: the VaultServer named default."
     )
     sources: Annotated[
-        tuple[Annotated[Source, Checked(exactly_one("spec.sources[]", ("kv",)))], ...],
+        tuple[Annotated[Source, Checked(ONE_KIND, SHAPED, NO_LONGER_OPTIONAL)], ...],
         Field(min_length=1, max_length=MAX_SOURCES),
         ListType("map", ("name",)),
     ] = Field(description="Where the values come from, merged in this order.")
@@ -308,6 +164,9 @@ class SourceStatus(StatusModel):
     name: str = Field(description="Name of the source in the spec.")
     path: str | None = Field(None, description="Mount and path that were read.")
     version: int | None = Field(None, description="Version that is delivered.")
+    lease_expires: Time | None = Field(None, description="When the lease ends, if nobody renews it.")
+    certificate_expires: Time | None = Field(None, description="When the certificate ends.")
+    serial: str | None = Field(None, description="Serial number of the certificate.")
 
 
 class ConsumersStatus(StatusModel):
@@ -343,6 +202,9 @@ class ElileSecretStatus(StatusModel):
         (), description="Ready, Stalled, Synced, SecretCurrent and ConsumersCurrent."
     )
     last_change_time: Time | None = Field(None, description="When the content of the Secret changed last.")
+    next_refresh_time: Time | None = Field(
+        None, description="When leases, certificates and static credentials are looked after next."
+    )
     consumers: ConsumersStatus | None = Field(None, description="Which pods use the values.")
     rotation: str | None = Field(None, description="State of the rotation in one word. Absent: nothing rotates.")
     next_rotation_time: str | None = Field(None, description="When the value is replaced next.")

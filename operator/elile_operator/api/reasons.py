@@ -91,6 +91,12 @@ class Reason(StrEnum):
     SHAPE_INVALID = "ShapeInvalid", "A key or value cannot be delivered as it is.", WRONG
     TOO_LARGE = "TooLarge", "The data is larger than a Secret may be.", STALLED
 
+    # What ends.
+    LEASE_EXPIRED = "LeaseExpired", "A lease or a certificate has ended and could not be replaced.", WRONG
+    LEASE_REPLACED = "LeaseReplaced", "Another lease or certificate was taken.", SILENT
+    LEASE_REVOKED = "LeaseRevoked", "The leases and certificates of an object were revoked.", SILENT
+    LEASE_ORPHANED = "LeaseOrphaned", "A lease or certificate could not be revoked; it ends with its time.", SILENT
+
     # The Secret.
     SECRET_NOT_OWNED = "SecretNotOwned", "A Secret of that name exists and belongs to somebody else.", STALLED
     SECRET_CONFLICT = "SecretConflict", "The Secret cannot be updated, or somebody else keeps changing it.", WRONG

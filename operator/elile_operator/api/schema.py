@@ -17,7 +17,7 @@ _BY_TYPE: dict[str, frozenset[str]] = {
     "integer": frozenset(),
     "boolean": frozenset(),
     "array": frozenset({"minItems", "maxItems", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"}),
-    "object": frozenset({"required", "maxProperties"}),
+    "object": frozenset({"required", "minProperties", "maxProperties"}),
 }
 
 # Titles only repeat names. Unknown fields are pruned or refused by the API server without being told so.

@@ -26,6 +26,7 @@ from elile_operator.obs import checks
 from elile_operator.obs.health import Health
 from elile_operator.obs.metrics import Metrics, QueueSample
 from elile_operator.settings import Scope, Settings
+from elile_operator.sources.holdings import Holdings
 from elile_operator.sources.identity import Identity, TokenRequests
 from elile_operator.sources.logins import Logins
 from elile_operator.sources.reads import Entry, SharedReads
@@ -76,6 +77,9 @@ class Parts:
         self._wakeups = Wakeups(world=self._world, secrets=secret_queue, servers=server_queue)
         self._servers = Servers(clock=clock, observer=metrics)
         self._logins, self._reads = self._sources(account)
+        self._holdings: Holdings[ObjectKey] = Holdings(
+            servers=self._servers, logins=self._logins, clock=clock, rand=self._random.random, observer=metrics
+        )
         self._poker, pokes = self._delivery()
         self._events = EventWriter(
             kube, instance=socket.gethostname()[:128], now=clock.now, unique=lambda: secrets.token_hex(8)
@@ -172,6 +176,7 @@ class Parts:
             world=self._world,
             servers=self._servers,
             reads=self._reads,
+            holdings=self._holdings,
             kube=self._kube,
             writer=SecretWriter(self._kube),
             poker=self._poker,

@@ -5,17 +5,19 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from elile_operator.api.elilesecret import ElileSecret, SourceStatus
-from elile_operator.api.meta import FieldManager
+from elile_operator.api.elilesecret import ElileSecret, ElileSecretStatus, SourceStatus
+from elile_operator.api.meta import ConditionStatus, FieldManager
 from elile_operator.api.reasons import Reason
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.controllers.gathering import Gatherer, entry_of
 from elile_operator.controllers.status import apply_status
 from elile_operator.controllers.world import Unreadable, World
-from elile_operator.decide.access import Access, check_access, plan_reads
+from elile_operator.decide.access import Access, SourceIssue, SourceRead, check_access, plan_reads
 from elile_operator.decide.binding import not_bound
-from elile_operator.decide.conditions import find
+from elile_operator.decide.conditions import condition, find
 from elile_operator.decide.fingerprint import FingerprintKey
+from elile_operator.decide.generating import check_generated
+from elile_operator.decide.lasting import ended, ends, next_refresh
 from elile_operator.decide.live import LiveSecret, read_secret
 from elile_operator.decide.manifest import check_metadata, frame, manifest
 from elile_operator.decide.ownership import check_ownership
@@ -40,6 +42,7 @@ from elile_operator.kube.client import KubeClient
 from elile_operator.kube.errors import KubeConflictError, KubeForbiddenError, KubeInvalidError, KubeNotFoundError
 from elile_operator.kube.events import Events
 from elile_operator.kube.resources import ELILE_SECRETS
+from elile_operator.sources.holdings import Holdings
 from elile_operator.sources.reads import Entry, SharedReads
 from elile_operator.sources.servers import Servers
 
@@ -50,6 +53,7 @@ log = logging.getLogger(__name__)
 # What ends without an event that the operator could see; the others are watched or polled.
 UNWATCHED = frozenset({Reason.SECRET_NOT_OWNED, Reason.SECRET_CONFLICT, Reason.NAMESPACE_NOT_BOUND})
 LOOK_AGAIN = timedelta(seconds=30)
+LEAST_WAIT = timedelta(seconds=1)
 
 
 class SecretObserver(Protocol):
@@ -71,6 +75,7 @@ class SecretController:
         world: World,
         servers: Servers,
         reads: SharedReads[ObjectKey],
+        holdings: Holdings[ObjectKey],
         kube: KubeClient,
         writer: SecretWriter,
         poker: Poker,
@@ -84,6 +89,7 @@ class SecretController:
         self._world = world
         self._servers = servers
         self._reads = reads
+        self._holdings = holdings
         self._kube = kube
         self._writer = writer
         self._poker = poker
@@ -99,6 +105,7 @@ class SecretController:
         secret = self._world.secret(key)
         if secret is None or (isinstance(secret, ElileSecret) and secret.metadata.deletion_timestamp):
             self._reads.unsubscribe(key)
+            await self._holdings.release(key)
             return Result.absent()
         if isinstance(secret, Unreadable):
             # Its own status cannot be built from what cannot be read; CEL refuses this unless the CRD is another one.
@@ -109,8 +116,9 @@ class SecretController:
         if self._world.live.following(key.namespace) is Following.STARTING:
             return Result.done()  # what Secrets there are is not known yet; when it is, all of the namespace come again
         done = await self._deliver(key, secret)
-        await self._tell(secret, done)
-        return self._next(done)
+        status = await self._tell(secret, done)
+        await self._look_after_leases(key, secret, status)
+        return self._next(key, status, done)
 
     # ── deciding and acting ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -123,6 +131,7 @@ class SecretController:
         refused = (
             check_access(access)
             or check_metadata(secret)
+            or check_generated(secret)
             or self._check_binding(key.namespace)
             or check_ownership(secret, live)
         )
@@ -137,13 +146,14 @@ class SecretController:
         plan = plan_reads(secret, server)
         interval = secret.spec.refresh.interval or server.spec.poll.interval
         entries: dict[Entry, frozenset[int]] = {}
-        for read in plan:
+        for read in (planned for planned in plan if isinstance(planned, SourceRead)):
             pinned = frozenset() if read.version is None else frozenset({read.version})
             entries[entry_of(read)] = entries.get(entry_of(read), frozenset()) | pinned
         self._reads.subscribe(key, entries, interval=interval)
+        self._holdings.keep(key, frozenset(planned.name for planned in plan if isinstance(planned, SourceIssue)))
         if trouble := self._servers.trouble(server.metadata.name):
             return self._stopped(secret, live, trouble, Freshness(self._compared(entries), interval))
-        gatherer = Gatherer(self._reads, secret, plan, server.spec.address)
+        gatherer = Gatherer(self._reads, self._holdings, secret, plan, server.spec.address, self._clock.now)
         max_age = 0.0 if wants_refresh(secret) else interval.total_seconds()
         outcome = await self._read_and_write(secret, live, gatherer, max_age)
         fresh = Freshness(self._compared(entries), interval)
@@ -167,7 +177,7 @@ class SecretController:
             versions = await gatherer.versions(max_age=max_age)
             if isinstance(versions, Violation):
                 return versions
-            if not needs_values(secret, live, wanted, versions):
+            if gatherer.tells_by_version and not needs_values(secret, live, wanted, versions):
                 return live, versions, None
         got = await gatherer.values()
         if isinstance(got, Violation):
@@ -265,7 +275,18 @@ class SecretController:
             poked=poked,
             server=secret.spec.vault.server,
             freshness=fresh,
+            next_refresh=next_refresh(secret.status.next_refresh_time, self._dues(secret, sources)),
         )
+
+    def _dues(self, secret: ElileSecret, sources: tuple[SourceStatus, ...]) -> list[datetime]:
+        """When what ends is due: what is held, what an earlier process delivered, and what the server changes."""
+        key = ObjectKey(secret.metadata.namespace or "", secret.metadata.name)
+        held = self._holdings.dues(key)
+        dues = [*held.values(), *self._reads.ends(key)]
+        before = secret.status.next_refresh_time
+        if before is not None and any(ends(source) and source.name not in held for source in sources):
+            dues.append(before)
+        return dues
 
     async def _remove_previous(self, secret: ElileSecret) -> None:
         """Delete the Secrets of former names, once the new one is there; those that are to be kept have no owner.
@@ -292,6 +313,9 @@ class SecretController:
         violation: Violation | None,
         fresh: Freshness | None = None,
     ) -> Delivered:
+        if violation is not None and is_away(violation.reason.effect):
+            # Nothing new is known, but the time: what has ended is known to be wrong.
+            violation = ended(secret.status.sources, self._clock.now()) or violation
         return Delivered(
             violation=violation,
             live=live,
@@ -310,40 +334,65 @@ class SecretController:
 
     # ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _tell(self, secret: ElileSecret, done: Delivered) -> None:
+    async def _tell(self, secret: ElileSecret, done: Delivered) -> ElileSecretStatus:
         meta = secret.metadata
         status = secret_status(secret, done, self._clock.now())
         if status == secret.status:
             log.debug("nothing to tell", extra={"fields": {"namespace": meta.namespace, "name": meta.name}})
-            return
+            return status
         try:
             written = await apply_status(
                 self._kube, ELILE_SECRETS, secret, status, manager=FieldManager.ELILESECRET_STATUS
             )
         except KubeNotFoundError:
-            return
+            return status
         self._world.secrets.observe(written)
         before, after = find(secret.status.conditions, "Synced"), find(status.conditions, "Synced")
         news = after is not None and (before is None or before.reason != after.reason)
         if after is None or not (news or status.revision != secret.status.revision):
-            return
+            return status
         warning = done.violation is not None
         note = after.message if warning or not status.revision else f"revision {status.revision}: {after.message}"
         fields = {**ObjectKey(secret.metadata.namespace or "", secret.metadata.name)._asdict(), "reason": after.reason}
         log.log(logging.WARNING if warning else logging.INFO, "%s", note, extra={"fields": fields})
         await self._events.tell(ELILE_SECRETS, secret.metadata, reason=after.reason, note=note, warning=warning)
+        return status
 
-    def _next(self, done: Delivered) -> Result:
+    async def _look_after_leases(self, key: ObjectKey, secret: ElileSecret, status: ElileSecretStatus) -> None:
+        """Say what was replaced, and revoke it once it is proved that nobody uses it any more."""
+        for name in self._holdings.told(key):
+            note = f"spec.sources[{name}] has another lease or certificate"
+            await self._events.tell(
+                ELILE_SECRETS, secret.metadata, reason=Reason.LEASE_REPLACED, note=note, warning=False
+            )
+        if condition(status.conditions, "ConsumersCurrent") is ConditionStatus.TRUE:
+            await self._holdings.settle(key)
+
+    def _next(self, key: ObjectKey, status: ElileSecretStatus, done: Delivered) -> Result:
+        delays = [delay for delay in (self._for_leases(key, status), self._for_the_rest(done)) if delay is not None]
+        return Result.after(min(delays)) if delays else Result.done()
+
+    def _for_leases(self, key: ObjectKey, status: ElileSecretStatus) -> timedelta | None:
+        """Until a lease or certificate is due: one that is held, or one that an earlier process delivered."""
+        known = self._holdings.looks(key)
+        waits = [timedelta(seconds=at - self._clock.monotonic()) for at in known.values()]
+        due = status.next_refresh_time
+        if due is not None and any(ends(source) and source.name not in known for source in status.sources):
+            waits.append(due - self._clock.now())
+        # What is due and was not done waits for its server.
+        return max(min(waits), LEAST_WAIT) if waits else None
+
+    def _for_the_rest(self, done: Delivered) -> timedelta | None:
         if done.violation is None:
-            return Result.done()
+            return None
         if done.violation.reason in UNWATCHED:
-            return Result.after(LOOK_AGAIN)
+            return LOOK_AGAIN
         if not is_away(done.violation.reason.effect):
-            return Result.done()
+            return None
         stale_at = done.freshness.stale_at
         if stale_at is None or stale_at <= self._clock.now():
-            return Result.done()
-        return Result.after(stale_at - self._clock.now() + timedelta(seconds=1))
+            return None
+        return stale_at - self._clock.now() + timedelta(seconds=1)
 
 
 def _was(secret: ElileSecret, reason: Reason) -> bool:

@@ -1,14 +1,18 @@
 """Decide whether an ElileSecret may use its VaultServer, and what exactly it reads there as whom."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypedDict
 
 from elile_operator.api.elilesecret import ElileSecret
 from elile_operator.api.reasons import Reason
+from elile_operator.api.sources import KeyFormat, KvEngine, LeaseSource, Method, PkiSource, Source, share
 from elile_operator.api.vaultserver import VaultServer, resolve
 from elile_operator.decide.violation import Violation, first_violation
 
-__all__ = ["Access", "SourceRead", "check_access", "plan_reads"]
+__all__ = ["Access", "Engine", "Planned", "SourceIssue", "SourceRead", "check_access", "plan_reads"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,9 +24,27 @@ class Access:
     labels: Mapping[str, str]
 
 
+class _Who(TypedDict):
+    server: str
+    role: str
+    namespace: str
+    service_account: str
+
+
+class Engine(StrEnum):
+    """How an entry is read. Only KV2 has versions, which tell without the value whether it changed."""
+
+    KV2 = "kv v2"
+    KV1 = "kv v1"
+    PATH = "path"  # of any engine, whole: the mount is part of the path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRead:
-    """One source with every default filled in: what is read, from where, as whom. `version` None follows the latest."""
+    """One source with every default filled in: what is read, from where, as whom. `version` None follows the latest.
+
+    `field` is what of the source names the path, for messages.
+    """
 
     name: str
     server: str
@@ -32,6 +54,49 @@ class SourceRead:
     mount: str
     path: str
     version: int | None
+    engine: Engine = Engine.KV2
+    field: str = "kv"
+
+    @property
+    def where(self) -> str:
+        """Path in Vault as people write it."""
+        return f"{self.mount}/{self.path}" if self.mount else self.path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceIssue:
+    """One source whose content is made for the object alone, and ends: a lease, or a certificate of `mount`.
+
+    Two that are equal ask for the same; when it is renewed (`renew_at`, a share of its time) makes no difference.
+    """
+
+    name: str
+    server: str
+    role: str
+    namespace: str
+    service_account: str
+    path: str
+    parameters: tuple[tuple[str, str], ...]
+    write: bool
+    mount: str = ""
+    renew_at: float = dataclasses.field(compare=False)
+
+    @property
+    def field(self) -> str:
+        """What of the source names the path, for messages."""
+        return "pki" if self.is_certificate else "lease"
+
+    @property
+    def where(self) -> str:
+        """Path in Vault as people write it."""
+        return self.path
+
+    @property
+    def is_certificate(self) -> bool:
+        return bool(self.mount)
+
+
+Planned = SourceRead | SourceIssue
 
 
 def _server_exists(a: Access) -> Violation | None:
@@ -68,7 +133,7 @@ def check_access(access: Access) -> Violation | None:
     return first_violation(_CHAIN, access)
 
 
-def plan_reads(secret: ElileSecret, server: VaultServer) -> tuple[SourceRead, ...]:
+def plan_reads(secret: ElileSecret, server: VaultServer) -> tuple[Planned, ...]:
     """Return what each source reads, in the order of the spec; the identity is always one of the object's namespace."""
     namespace = secret.metadata.namespace or ""
     defaults, vault = server.spec.defaults, secret.spec.vault
@@ -76,17 +141,62 @@ def plan_reads(secret: ElileSecret, server: VaultServer) -> tuple[SourceRead, ..
     def default(template: str) -> str:
         return resolve(template, namespace=namespace)
 
-    return tuple(
-        SourceRead(
-            name=source.name,
-            server=server.metadata.name,
-            role=vault.role or default(defaults.role),
-            namespace=namespace,
-            service_account=vault.service_account_name or default(defaults.service_account_name),
-            mount=source.kv.mount or default(defaults.mount),
-            path=source.kv.path,
-            version=source.kv.version,
+    who = _Who(
+        server=server.metadata.name,
+        role=vault.role or default(defaults.role),
+        namespace=namespace,
+        service_account=vault.service_account_name or default(defaults.service_account_name),
+    )
+    return tuple(_plan(source, who, default(defaults.mount)) for source in secret.spec.sources)
+
+
+def _plan(source: Source, who: _Who, mount: str) -> Planned:
+    if (kv := source.kv) is not None:
+        engine = Engine.KV1 if kv.engine is KvEngine.V1 else Engine.KV2
+        mount = kv.mount or mount
+        return SourceRead(name=source.name, **who, mount=mount, path=kv.path, version=kv.version, engine=engine)
+    if (generate := source.generate) is not None:
+        mount, path = generate.kv.mount or mount, generate.kv.path
+        return SourceRead(name=source.name, **who, mount=mount, path=path, version=None, field="generate.kv")
+    if (read := source.read) is not None:
+        return SourceRead(
+            name=source.name, **who, mount="", path=read.path, version=None, engine=Engine.PATH, field="read"
         )
-        for source in secret.spec.sources
-        if source.kv is not None
+    if (lease := source.lease) is not None:
+        return _lease(source.name, lease, who)
+    assert source.pki is not None  # noqa: S101 - the last kind there is, see the model's rule
+    return _certificate(source.name, source.pki, who)
+
+
+def _lease(name: str, lease: LeaseSource, who: _Who) -> SourceIssue:
+    return SourceIssue(
+        name=name,
+        **who,
+        path=lease.path,
+        parameters=tuple(sorted(lease.parameters.items())),
+        write=lease.method is Method.POST,
+        renew_at=share(lease.renew_at),
+    )
+
+
+def _certificate(name: str, pki: PkiSource, who: _Who) -> SourceIssue:
+    """Return the request of a certificate, with the names that Vault's API has for its parts."""
+    wanted = {
+        "common_name": pki.common_name,
+        "alt_names": ",".join(pki.alt_names),
+        "ip_sans": ",".join(pki.ip_sans),
+        "uri_sans": ",".join(pki.uri_sans),
+        "other_sans": ",".join(pki.other_sans),
+        "ttl": f"{pki.ttl.total_seconds():.0f}s" if pki.ttl else "",
+        "private_key_format": "pkcs8" if pki.private_key_format is KeyFormat.PKCS8 else "",
+    }
+    by = f"{pki.mount}/issuer/{pki.issuer}" if pki.issuer else pki.mount
+    return SourceIssue(
+        name=name,
+        **who,
+        path=f"{by}/issue/{pki.role}",
+        parameters=tuple((key, value) for key, value in wanted.items() if value),
+        write=True,
+        mount=pki.mount,
+        renew_at=share(pki.renew_at),
     )

@@ -17,7 +17,7 @@ from elile.secrets.errors import (
     SecretVersionNotFoundError,
 )
 from elile_operator.api.reasons import Reason
-from elile_operator.decide.access import SourceRead
+from elile_operator.decide.access import Engine, Planned, SourceRead
 from elile_operator.decide.violation import Violation
 
 __all__ = ["explain_read", "explain_server"]
@@ -51,12 +51,12 @@ def explain_server(error: SecretsError, server: str, address: str) -> Violation:
             )
 
 
-def explain_read(error: SecretsError, read: SourceRead, address: str) -> Violation:
+def explain_read(error: SecretsError, read: Planned, address: str) -> Violation:
     """Return what an error says about one source, in the order from the most special to the most general."""
     at = f"VaultServer {read.server!r}"
     source = f"spec.sources[{read.name}]"
     who = f"ServiceAccount {read.namespace}/{read.service_account} with role {read.role!r}"
-    where = error.path or f"{read.mount}/data/{read.path}"
+    where = error.path or _api_path(read)
     match error:
         case SecretMountNotFoundError() if where.startswith("auth/"):
             return Violation(
@@ -64,32 +64,46 @@ def explain_read(error: SecretsError, read: SourceRead, address: str) -> Violati
                 f"{at} has no auth method at {where.removesuffix('/login')}; enable it there, or correct "
                 "spec.auth.kubernetes.mount of the VaultServer",
             )
+        case SecretMountNotFoundError() if isinstance(read, SourceRead) and read.mount:
+            return Violation(
+                Reason.MOUNT_NOT_FOUND,
+                f"{at} has no secrets engine at {read.mount!r}; correct {source}.{read.field}.mount, or enable "
+                f"{read.engine} there",
+            )
         case SecretMountNotFoundError():
             return Violation(
                 Reason.MOUNT_NOT_FOUND,
-                f"{at} has no secrets engine at {read.mount!r}; correct {source}.kv.mount, or enable kv v2 there",
+                f"{at} has no secrets engine that answers at {where}; correct {_named_by(source, read)}, or enable the "
+                "engine there",
             )
-        case SecretVersionNotFoundError():
+        case SecretVersionNotFoundError() if isinstance(read, SourceRead):
             return Violation(
                 Reason.VERSION_NOT_FOUND,
-                f"{at} has no version {read.version} of {where}; correct {source}.kv.version, or remove it",
+                f"{at} has no version {read.version} of {where}; correct {source}.{read.field}.version, or remove it",
             )
         case SecretDeletedError():
             done = "destroyed" if error.destroyed else "deleted"
             cure = "write a new one" if error.destroyed else "undelete it or write a new one"
             return Violation(
                 Reason.VERSION_DELETED,
-                f"version {error.version} of {where} in {at} is {done}; {cure}, or correct {source}.kv",
+                f"version {error.version} of {where} in {at} is {done}; {cure}, or correct {source}.{read.field}",
+            )
+        case SecretNotFoundError() if isinstance(read, SourceRead):
+            return Violation(
+                Reason.PATH_NOT_FOUND,
+                f"{at} has nothing at {where}; write it, correct {source}.{read.field}.path, or set "
+                f"{source}.optional: true",
             )
         case SecretNotFoundError():
             return Violation(
                 Reason.PATH_NOT_FOUND,
-                f"{at} has nothing at {where}; write it, correct {source}.kv.path, or set {source}.optional: true",
+                f"{at} has no role that {where} names; create it, or correct {_named_by(source, read)}",
             )
         case SecretAccessDeniedError():
             return Violation(
                 Reason.PERMISSION_DENIED,
-                f"{at} does not let {who} read {where}; allow it in the role's policy, or correct {source}.kv.path",
+                f"{at} does not let {who} {_verb(read)} {where}; allow it in the role's policy, or correct "
+                f"{_named_by(source, read)}",
             )
         case SecretsRoleNotFoundError():
             return Violation(
@@ -104,8 +118,13 @@ def explain_read(error: SecretsError, read: SourceRead, address: str) -> Violati
                 "of the VaultServer or is not bound to this ServiceAccount and namespace, the auth method has no token "
                 "reviewer, or there is no auth method at that mount",
             )
+        case SecretsConfigurationError() if isinstance(read, SourceRead):
+            return Violation(Reason.SPEC_INVALID, f"{source}.{read.field} names {where}: {error.detail}")
         case SecretsConfigurationError():
-            return Violation(Reason.SPEC_INVALID, f"{source}.kv names {where}: {error.detail}")
+            return Violation(
+                Reason.SPEC_INVALID,
+                f"{at}: {where}: {error.detail}; correct {source}.{read.field}, or allow it in the engine's role",
+            )
         case SecretsStaleAnswerError():
             return Violation(
                 Reason.READ_STALE,
@@ -114,3 +133,19 @@ def explain_read(error: SecretsError, read: SourceRead, address: str) -> Violati
             )
         case _:
             return explain_server(error, read.server, address)
+
+
+def _api_path(read: Planned) -> str:
+    kv2 = isinstance(read, SourceRead) and read.engine is Engine.KV2
+    return f"{read.mount}/data/{read.path}" if kv2 else read.where
+
+
+def _named_by(source: str, read: Planned) -> str:
+    """The field that says where a source reads."""
+    return f"{source}.pki" if read.field == "pki" else f"{source}.{read.field}.path"
+
+
+def _verb(read: Planned) -> str:
+    if isinstance(read, SourceRead):
+        return "read or create" if read.field == "generate.kv" else "read"
+    return "ask for"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from elile.secrets.redact import Redacted, SecretBytes
-from elile_operator.api.elilesecret import Decode, KeyMapping, SecretType, Source
+from elile_operator.api.elilesecret import SecretType
 from elile_operator.api.files import Derivation, File, Format
 from elile_operator.api.reasons import Reason
+from elile_operator.api.sources import Decode, KeyMapping, Source
 from elile_operator.api.syntax import is_secret_key
 from elile_operator.decide.derive import DeriveError, derive
 from elile_operator.decide.entries import UnwritableError, as_bytes, follow, names, shown

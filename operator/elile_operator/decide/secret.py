@@ -1,6 +1,6 @@
 """Decide what an ElileSecret needs next: whether values must be read, what is written, what its status says."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -65,6 +65,7 @@ class Delivered:
     poked: bool | None
     server: str
     freshness: Freshness
+    next_refresh: datetime | None = None
 
 
 def wants_refresh(secret: ElileSecret) -> bool:
@@ -165,6 +166,7 @@ def secret_status(secret: ElileSecret, done: Delivered, now: datetime) -> ElileS
         sources=done.sources if good else previous.sources,
         conditions=_conditions(secret, done, now),
         last_change_time=done.changed or previous.last_change_time,
+        next_refresh_time=done.next_refresh if good else previous.next_refresh_time,
         consumers=done.consumers or previous.consumers,
     )
 
@@ -200,16 +202,7 @@ def _away(secret: ElileSecret, done: Delivered, now: datetime) -> ElileSecretSta
 
 
 def _with(done: Delivered, violation: Violation) -> Delivered:
-    return Delivered(
-        violation=violation,
-        live=done.live,
-        sources=done.sources,
-        consumers=done.consumers,
-        changed=done.changed,
-        poked=done.poked,
-        server=done.server,
-        freshness=done.freshness,
-    )
+    return replace(done, violation=violation)
 
 
 def _conditions(secret: ElileSecret, done: Delivered, now: datetime) -> tuple[Condition, ...]:

@@ -8,7 +8,8 @@ from typing import Any
 from elile.secrets.errors import SecretValidationError
 from elile.secrets.redact import SecretBytes
 from elile.secrets.types import SHAPES
-from elile_operator.api.elilesecret import SecretType, Shape
+from elile_operator.api.elilesecret import SecretType
+from elile_operator.api.sources import Shape
 from elile_operator.decide.entries import names
 
 __all__ = ["KUBERNETES_TYPES", "REQUIRED_KEYS", "shape_problem", "type_problem"]

@@ -92,6 +92,12 @@ class Metrics:
         self._vault_logins = Counter(
             "elile_vault_logins", "Logins to Vault by how they ended.", ["outcome"], registry=r
         )
+        self._holdings = Counter(
+            "elile_leases",
+            "Leases and certificates by what became of them: taken, renewed, replaced, revoked.",
+            ["kind", "action"],
+            registry=r,
+        )
         self._shared_reads = Counter(
             "elile_shared_reads",
             "Reads by whether another object's read served them (hit) or not (miss).",
@@ -163,6 +169,10 @@ class Metrics:
     def vault_request(self, *, operation: str, outcome: str, seconds: float) -> None:
         """One request to Vault: `operation` as the adapter calls it (read, metadata, scan …), never a path."""
         self._vault_seconds.labels(label(operation), label(outcome)).observe(seconds)
+
+    def holding(self, *, kind: str, action: str) -> None:
+        """A lease or a certificate was taken, renewed, replaced or revoked."""
+        self._holdings.labels(label(kind), label(action)).inc()
 
     def vault_login(self, *, outcome: str) -> None:
         """One login to Vault ended."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from elile.secrets.redact import SecretStr
 from elile_operator.api.reasons import Reason
-from elile_operator.decide.access import SourceRead
+from elile_operator.decide.access import Planned
 from elile_operator.decide.binding import not_bound
 from elile_operator.decide.violation import Violation
 from elile_operator.kube.client import KubeClient
@@ -29,7 +29,7 @@ class Identity:
     service_account: str
 
     @classmethod
-    def of(cls, read: SourceRead) -> "Identity":
+    def of(cls, read: Planned) -> "Identity":
         return cls(read.server, read.role, read.namespace, read.service_account)
 
 

@@ -106,6 +106,17 @@ class Logins:
         fresh = await self._session(identity, on_behalf_of)
         return await fresh.link.call(operation, lambda client: function(client, fresh.token))
 
+    async def login(self, identity: Identity, *, on_behalf_of: str = "") -> Login:
+        """Log in for one reader alone, who sees to the token from then on: it is neither shared, renewed nor revoked.
+
+        Raises SecretsError, IdentityError or KubeError.
+        """
+        link = self._servers.find(identity.server)
+        if link is None:
+            raise NoLinkError(f"VaultServer {identity.server!r} is gone")
+        login, _ = await self._exchange(identity, link, on_behalf_of)
+        return login
+
     async def reconcile(self, key: Identity) -> Result:
         """Renew one session when its time has come."""
         session = self._sessions.get(key)
@@ -160,6 +171,14 @@ class Logins:
         return await self._flights.share(identity, lambda: self._log_in(identity, link, on_behalf_of))
 
     async def _log_in(self, identity: Identity, link: Link, on_behalf_of: str) -> _Session:
+        login, uid = await self._exchange(identity, link, on_behalf_of)
+        session = _Session(login.token, uid, link, login.ttl, self._clock.monotonic())
+        self._sessions[identity] = session
+        self._renewals.add_after(identity, _renew_in(login).total_seconds())
+        return session
+
+    async def _exchange(self, identity: Identity, link: Link, on_behalf_of: str) -> tuple[Login, str]:
+        """Exchange a token of the ServiceAccount for one of the server's; the second is the account's uid."""
         auth = link.server.spec.auth.kubernetes
         assert auth is not None  # noqa: S101 - the only method there is, see the model's rule
         outcome = "ok"
@@ -176,10 +195,7 @@ class Logins:
             raise
         finally:
             self._observer.vault_login(outcome=outcome)
-        session = _Session(login.token, account.uid, link, login.ttl, self._clock.monotonic())
-        self._sessions[identity] = session
-        self._renewals.add_after(identity, _renew_in(login).total_seconds())
-        return session
+        return login, account.uid
 
     def _drop(self, identity: Identity, session: _Session) -> None:
         if self._sessions.get(identity) is session:

@@ -2,23 +2,25 @@
 
 import logging
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from elile.secrets.answers import KVMetadata, KVValue, KVVersionState
 from elile.secrets.errors import (
-    SecretDeletedError,
-    SecretNotFoundError,
+    SecretConflictError,
     SecretsError,
     SecretsStaleAnswerError,
-    SecretVersionNotFoundError,
 )
+from elile.secrets.redact import SecretStr
+from elile_operator.decide.access import Engine
 from elile_operator.engine import Clock, Result, WorkQueue
 from elile_operator.kube.errors import KubeError
+from elile_operator.sources.fetching import Marks, fetcher
 from elile_operator.sources.flight import Flights
 from elile_operator.sources.identity import Identity, IdentityError
+from elile_operator.sources.known import Entry, Known, ReadError, readable, said
 from elile_operator.sources.logins import Logins
 
 __all__ = ["Entry", "ReadError", "ReadObserver", "SharedReads"]
@@ -26,61 +28,25 @@ __all__ = ["Entry", "ReadError", "ReadObserver", "SharedReads"]
 R = TypeVar("R", bound=Hashable)
 log = logging.getLogger(__name__)
 
-# What a read can end in; each knows how to say itself without a value.
-ReadError = SecretsError | IdentityError | KubeError
 _READ_ERRORS = (SecretsError, IdentityError, KubeError)
 
 # Values wait this long for the other objects that were told of the same change.
 HOLD_VALUES = 30.0
 # A failing entry is looked at sooner than its interval says, at first: most causes are mended within a minute.
 RETRY_BASE = 1.0
+# What lasts for a while is asked for a moment after it ended: clocks differ, and engines work in rounds.
+AFTER_ITS_END = 0.5
+LEAST_DELAY = 1.0
 _NOTHING_PINNED: frozenset[int] = frozenset()
 # Answers that are older than one before come from a standby that is behind; if they say nothing else for so long, it is
 # the entry that went back, as it does when a backup is restored.
 BEHIND = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry as one identity sees it: the unit that is polled."""
-
-    identity: Identity
-    mount: str
-    path: str
-
-
 class ReadObserver(Protocol):
     """Told whether a read was shared, for metrics."""
 
     def shared_read(self, *, hit: bool) -> None: ...
-
-
-@dataclass(slots=True)
-class _Known(Generic[R]):
-    """What is known of one entry. Versions are compared one by one, since reads and polls tell of different ones."""
-
-    entry: Entry  # the one copy of it that is kept
-    readers: dict[R, tuple[float, frozenset[int]]] = field(default_factory=dict)  # interval, pinned versions
-    facts: dict[int, KVVersionState] = field(default_factory=dict)  # of the versions that somebody wants and that exist
-    current: int | None = None
-    created: datetime | None = None  # when the current version was written, by the server's clock
-    origin: object = None  # who said that
-    behind: float | None = None  # monotonic, of the first of the answers, in a row, that were older than that
-    error: ReadError | None = None
-    looked: float | None = None  # monotonic, of the last answer, good or bad
-    compared: datetime | None = None  # of the last good answer
-    failures: int = 0
-    refused: bool = False  # since the last poll a value could not be read
-    values: dict[int, KVValue] = field(default_factory=dict)
-    since: datetime | None = None  # when it was first asked for
-
-    @property
-    def interval(self) -> float:
-        return min((interval for interval, _ in self.readers.values()), default=60.0)
-
-    @property
-    def pinned(self) -> frozenset[int]:
-        return frozenset().union(*(pinned for _, pinned in self.readers.values()))
 
 
 class SharedReads(Generic[R]):
@@ -102,7 +68,9 @@ class SharedReads(Generic[R]):
         observer: ReadObserver,
         usable: Callable[[str], bool],
         origin: Callable[[str], object] = lambda _server: None,
+        marks: Marks | None = None,
     ) -> None:
+        self._marks = marks or Marks()
         self._logins = logins
         self._clock = clock
         self._rand = rand
@@ -111,7 +79,7 @@ class SharedReads(Generic[R]):
         self._observer = observer
         self._usable = usable
         self._origin = origin
-        self._known: dict[Entry, _Known[R]] = {}
+        self._known: dict[Entry, Known[R]] = {}
         self._of_reader: dict[R, tuple[Entry, ...]] = {}
         self._flights: Flights[tuple[Entry, int | str]] = Flights("read")
 
@@ -127,7 +95,7 @@ class SharedReads(Generic[R]):
         for entry, pinned in entries.items():
             known = self._known.get(entry)
             if known is None:
-                known = self._known[entry] = _Known(entry, since=self._clock.now())
+                known = self._known[entry] = Known(entry, since=self._clock.now())
                 # The first look is the reader's own; the polls after it are spread over the interval.
                 self._polls.add_after(entry, seconds * (0.5 + 0.5 * self._rand()))
             interval_before = known.interval if known.readers else seconds
@@ -167,6 +135,11 @@ class SharedReads(Generic[R]):
         known = self._known.get(entry)
         return (known.compared or known.since) if known else None
 
+    def ends(self, reader: R) -> list[datetime]:
+        """When the values of a reader's entries end, as far as the server said so."""
+        found = (self._known[entry] for entry in self._of_reader.get(reader, ()))
+        return [k.compared + timedelta(seconds=k.lasts) for k in found if k.lasts is not None and k.compared]
+
     def __len__(self) -> int:
         return len(self._known)
 
@@ -186,7 +159,7 @@ class SharedReads(Generic[R]):
             self._observer.shared_read(hit=True)
         if known.error is not None:
             raise known.error.with_traceback(None)
-        return _readable(entry, known, pinned)
+        return readable(entry, known, pinned)
 
     async def value(self, entry: Entry, version: int | None, *, on_behalf_of: str) -> KVValue:
         """Return a version, the current one for None; shared with everybody who wants it within half a minute."""
@@ -200,6 +173,19 @@ class SharedReads(Generic[R]):
             (entry, version if version is not None else "current"), lambda: self._fetch(entry, version, on_behalf_of)
         )
 
+    async def create(self, entry: Entry, data: Mapping[str, SecretStr], *, on_behalf_of: str) -> None:
+        """Write the first version of a KV v2 entry, unless somebody was first, whose version then is the one."""
+        values = {key: value.reveal() for key, value in data.items()}
+        with suppress(SecretConflictError):
+            await self._logins.call(
+                entry.identity,
+                "write",
+                lambda client, token: client.kv2_write(
+                    token, mount=entry.mount, path=entry.path, data=values, cas=0, on_behalf_of=on_behalf_of
+                ),
+                on_behalf_of=on_behalf_of,
+            )
+
     async def reconcile(self, key: Entry) -> Result:
         """Poll one entry."""
         known = self._known.get(key)
@@ -211,7 +197,7 @@ class SharedReads(Generic[R]):
         # With a failure on the books the delay may be shorter than the answer is old, which would be a tight loop.
         fine = known.error is None and not known.refused and not known.failures
         # A reader that looked for itself since has done it for this poll: after an outage, all of them do.
-        if fine and known.looked is not None and now - known.looked < known.interval / 2:
+        if fine and known.looked is not None and now - known.looked < self._regular(known) / 2:
             return Result.after(timedelta(seconds=known.looked + self._delay(known) - now))
         # A poll is for all readers; the audit log is told of one of them, so that it can be found at all.
         await self._look(key, str(next(iter(known.readers), "")))
@@ -247,8 +233,16 @@ class SharedReads(Generic[R]):
         known = self._known.get(entry)
         if known is None:
             return
-        before, changed = _said(known.error), False
+        before, changed = said(known.error), False
         self._observer.shared_read(hit=False)
+        if entry.engine is not Engine.KV2:
+            # The value is what there is to compare; who wants it just now shares this read.
+            try:
+                await self._flights.share((entry, "current"), lambda: self._fetch(entry, None, on_behalf_of))
+            except _READ_ERRORS:
+                if said(known.error) != before:
+                    self._tell(known)
+            return
         try:
             found = await self._logins.call(
                 entry.identity,
@@ -264,40 +258,54 @@ class SharedReads(Generic[R]):
             self._failed(entry, known, e)
         else:
             changed = self._learn(entry, known, found)
-        if changed or _said(known.error) != before:
+        if changed or said(known.error) != before:
             self._tell(known)
 
     async def _fetch(self, entry: Entry, version: int | None, on_behalf_of: str) -> KVValue:
         try:
-            value = await self._logins.call(
-                entry.identity,
-                "read",
-                lambda client, token: client.kv2_read(
-                    token, mount=entry.mount, path=entry.path, version=version, on_behalf_of=on_behalf_of
-                ),
-                on_behalf_of=on_behalf_of,
+            value, lasts = await self._logins.call(
+                entry.identity, "read", fetcher(entry, version, on_behalf_of), on_behalf_of=on_behalf_of
             )
-            if version is None:
+            if version is None and entry.engine is Engine.KV2:
                 self._refuse_older(entry, value.version, value.created)
-        except _READ_ERRORS:
+        except _READ_ERRORS as e:
             if (known := self._known.get(entry)) is not None:
-                # Not an error of the entry: what is known of its versions holds, also for those who have the value.
-                known.refused, known.failures = True, known.failures + 1
-                self._polls.add_after(entry, self._delay(known))
+                self._could_not_fetch(entry, known, e)
             raise
-        if (known := self._known.get(entry)) is not None:
-            known.values[value.version] = value
-            self._clock.call_at(self._clock.monotonic() + HOLD_VALUES, partial(_let_go, known.values, value.version))
-            known.facts[value.version] = KVVersionState(deleted=False, destroyed=False, created=value.created)
-            if version is None:
-                changed = known.current not in (None, value.version) or known.error is not None
-                self._note_current(entry, known, value.version, value.created)
-                self._answered(known)
-                if changed:
-                    self._tell(known)
+        known = self._known.get(entry)
+        if known is None:
+            return value
+        if entry.engine is not Engine.KV2:
+            value, known.lasts = self._numbered(known, value), lasts
+        known.values[value.version] = value
+        self._clock.call_at(self._clock.monotonic() + HOLD_VALUES, partial(_let_go, known.values, value.version))
+        known.facts[value.version] = KVVersionState(deleted=False, destroyed=False, created=value.created)
+        if version is None:
+            changed = known.current not in (None, value.version) or known.error is not None
+            self._note_current(entry, known, value.version, value.created)
+            self._answered(known)
+            if changed:
+                self._tell(known)
         return value
 
-    def _tell(self, known: "_Known[R]") -> None:
+    def _could_not_fetch(self, entry: Entry, known: Known[R], error: ReadError) -> None:
+        if entry.engine is not Engine.KV2:
+            self._failed(entry, known, error)
+            return
+        # Not an error of the entry: what is known of its versions holds, also for those who have the value.
+        known.refused, known.failures = True, known.failures + 1
+        self._polls.add_after(entry, self._delay(known))
+
+    def _numbered(self, known: Known[R], value: KVValue) -> KVValue:
+        """Give a value that has no version the number of the one before, or the next one if it is another."""
+        mark = self._marks.mark(value.data)
+        number = known.current or 0
+        if mark != known.mark or not number:
+            number, known.mark = number + 1, mark
+            known.facts.clear()
+        return KVValue(number, value.data, value.created)
+
+    def _tell(self, known: Known[R]) -> None:
         for reader in list(known.readers):
             self._on_change(reader)
 
@@ -323,11 +331,11 @@ class SharedReads(Generic[R]):
             path=f"{entry.mount}/data/{entry.path}",
         )
 
-    def _note_current(self, entry: Entry, known: "_Known[R]", version: int, created: datetime | None) -> None:
+    def _note_current(self, entry: Entry, known: Known[R], version: int, created: datetime | None) -> None:
         known.current, known.created, known.behind = version, created, None
         known.origin = self._origin(entry.identity.server)
 
-    def _learn(self, entry: Entry, known: "_Known[R]", found: KVMetadata) -> bool:
+    def _learn(self, entry: Entry, known: Known[R], found: KVMetadata) -> bool:
         facts = {v: found.versions[v] for v in {found.current, *known.pinned} if v in found.versions}
         told = {found.current, *known.pinned} & known.facts.keys()
         changed = any(known.facts[v] != facts.get(v) for v in told) or known.current not in (None, found.current)
@@ -337,20 +345,24 @@ class SharedReads(Generic[R]):
         self._answered(known)
         return changed
 
-    def _answered(self, known: "_Known[R]") -> None:
+    def _answered(self, known: Known[R]) -> None:
         known.error = None
         if not known.refused:  # the versions can be read and a value cannot: the next try is to come later, not sooner
             known.failures = 0
         known.looked, known.compared = self._clock.monotonic(), self._clock.now()
 
-    def _failed(self, entry: Entry, known: "_Known[R]", error: ReadError) -> None:
+    def _failed(self, entry: Entry, known: Known[R], error: ReadError) -> None:
         known.error, known.failures = error, known.failures + 1
         known.looked = self._clock.monotonic()
         self._polls.add_after(entry, self._delay(known))
 
-    def _delay(self, known: "_Known[R]") -> float:
-        """Seconds to the next poll: a little less than the interval, which is a promise; much less after an error."""
+    def _regular(self, known: Known[R]) -> float:
         regular = known.interval * (0.95 + 0.05 * self._rand())
+        return regular if known.lasts is None else min(regular, max(known.lasts + AFTER_ITS_END, LEAST_DELAY))
+
+    def _delay(self, known: Known[R]) -> float:
+        """Seconds to the next poll: a little less than the interval, which is a promise; much less after an error."""
+        regular = self._regular(known)
         if not known.failures:
             return regular
         return min(regular, RETRY_BASE * 2.0 ** min(known.failures - 1, 16) * (0.5 + 0.5 * self._rand()))
@@ -358,23 +370,3 @@ class SharedReads(Generic[R]):
 
 def _let_go(values: dict[int, KVValue], version: int) -> None:
     values.pop(version, None)
-
-
-def _said(error: ReadError | None) -> tuple[type, str] | None:
-    return None if error is None else (type(error), str(error))
-
-
-def _readable(entry: Entry, known: "_Known[R]", pinned: int | None) -> int:
-    version = pinned if pinned is not None else known.current
-    where = f"{entry.mount}/data/{entry.path}"
-    state = known.facts.get(version or 0)  # 0 is the current version of an entry that was never written
-    if version is None or state is None:
-        if pinned is None:
-            raise SecretNotFoundError("nothing is stored there", path=where)
-        raise SecretVersionNotFoundError(f"version {version} does not exist", path=where)
-    if not state.readable:
-        how = "destroyed" if state.destroyed else "deleted"
-        raise SecretDeletedError(
-            f"version {version} is {how}", path=where, version=version, deleted_at=None, destroyed=state.destroyed
-        )
-    return version

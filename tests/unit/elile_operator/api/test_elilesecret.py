@@ -5,16 +5,15 @@ import pytest
 
 from elile_operator.api.elilesecret import (
     ConsumersStatus,
-    Decode,
     DeletionPolicy,
     ElileSecret,
     ElileSecretStatus,
-    KeyMapping,
     SecretMode,
     SecretType,
     SourceStatus,
 )
 from elile_operator.api.meta import Condition, ConditionStatus
+from elile_operator.api.sources import Decode, KeyMapping
 
 
 def read(**spec: Any) -> ElileSecret:

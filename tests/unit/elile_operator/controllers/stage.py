@@ -19,6 +19,7 @@ from elile_operator.engine import Change, Following, ObjectKey, ObjectStore, Wor
 from elile_operator.kube.client import Json
 from elile_operator.kube.resources import ELILE_SECRETS, NAMESPACES, PODS, SECRETS, VAULT_SERVERS, Resource
 from elile_operator.sources import servers as servers_module
+from elile_operator.sources.holdings import Holdings
 from elile_operator.sources.identity import Identity
 from elile_operator.sources.logins import Logins
 from elile_operator.sources.reads import Entry, SharedReads
@@ -116,15 +117,17 @@ class Stage:
         monkeypatch.setattr(servers_module, "Link", lambda server, **_: FakeLink(server, self.vault))
         self.servers = Servers(clock=self.clock, observer=self.seen)
         renewals: WorkQueue[Identity] = self._queue()
+        self.logins = Logins(
+            servers=self.servers,
+            tokens=self.tokens,
+            clock=self.clock,
+            renewals=renewals,
+            in_use=lambda identity: self.reads.in_use(identity),  # noqa: PLW0108 - made below
+            observer=self.seen,
+        )
+        self.holdings = self.new_holdings()
         self.reads: SharedReads[ObjectKey] = SharedReads(
-            logins=Logins(
-                servers=self.servers,
-                tokens=self.tokens,
-                clock=self.clock,
-                renewals=renewals,
-                in_use=lambda identity: self.reads.in_use(identity),  # noqa: PLW0108 - made right here
-                observer=self.seen,
-            ),
+            logins=self.logins,
             clock=self.clock,
             rand=lambda: 1.0,
             polls=self.polls,
@@ -136,6 +139,12 @@ class Stage:
         self.poker = Poker(self.kube, queue=self.pokes, clock=self.clock, observer=self)  # type: ignore[arg-type]
         self.poker.on_settled(self.wakeups.settled)
         self.written: list[str] = []
+
+    def new_holdings(self) -> Holdings[ObjectKey]:
+        """What a process holds that has just started."""
+        return Holdings(
+            servers=self.servers, logins=self.logins, clock=self.clock, rand=lambda: 0.0, observer=self.seen
+        )
 
     def poke(self, *, outcome: str) -> None:
         """As a PokeObserver."""

@@ -9,15 +9,14 @@ import pytest
 
 from elile.secrets.errors import SecretsUnavailableError
 from elile_operator.api.reasons import Reason
-from elile_operator.controllers.secret import SecretController
 from elile_operator.decide.violation import Violation
-from elile_operator.engine import Following, ObjectKey, Result
+from elile_operator.engine import Following, Result
 from elile_operator.kube.client import Json
 from elile_operator.kube.errors import KubeConflictError, KubeUnavailableError
 from elile_operator.kube.resources import ELILE_SECRETS, NAMESPACES, PODS, SECRETS, VAULT_SERVERS
 from tests.fakes.api import elile_secret, pod, secret
-from tests.unit.elile_operator.controllers.stage import ACCOUNT, DB, KEY, SERVER, encoded
-from tests.unit.elile_operator.controllers.stage import Stage as Parts
+from tests.unit.elile_operator.controllers.secret_stage import SecretStage as Stage
+from tests.unit.elile_operator.controllers.stage import DB, SERVER, encoded
 
 AWAY = Violation(Reason.VAULT_UNREACHABLE, "VaultServer 'default' does not answer")
 NOT_BOUND = (
@@ -26,48 +25,6 @@ NOT_BOUND = (
     "--serviceaccount=elile-system:elile-operator"
 )
 LOOK_AGAIN = Result.after(timedelta(seconds=30))
-
-
-class Stage(Parts):
-    """The parts, with a controller of ElileSecrets; objects read the entry `db` unless they say otherwise."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__(monkeypatch)
-        self.suspected: list[str] = []
-        self.controller = SecretController(
-            world=self.world,
-            servers=self.servers,
-            reads=self.reads,
-            kube=self.kube,  # type: ignore[arg-type]
-            writer=self.writer,
-            poker=self.poker,
-            events=self.events,
-            key=KEY,
-            account=ACCOUNT,
-            clock=self.clock,
-            observer=self,
-            on_server_trouble=self.suspected.append,
-        )
-
-    async def look(self, name: str = "db") -> Result:
-        return await self.controller.reconcile(ObjectKey("shop", name))
-
-    async def delivered(self, **spec: Any) -> None:
-        """An object that was delivered and told, and nothing since."""
-        self.want(**spec)
-        await self.look()
-        assert self.says() == "True Synced"
-        self.calls()
-        self.events.told.clear()
-        self.written.clear()
-
-    def poked(self) -> dict[str, str]:
-        """The poke each pod has."""
-        found: dict[str, str] = {}
-        for write in self.kube.writes:
-            if write.verb == "merge":
-                found[write.name] = write.body["metadata"]["annotations"]["elile.io/delivered.db"]
-        return found
 
 
 @pytest.fixture

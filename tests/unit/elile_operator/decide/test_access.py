@@ -7,7 +7,7 @@ import pytest
 
 from elile_operator.api.reasons import Reason
 from elile_operator.api.vaultserver import VaultServer
-from elile_operator.decide.access import Access, SourceRead, check_access, plan_reads
+from elile_operator.decide.access import Access, Engine, Planned, SourceIssue, SourceRead, check_access, plan_reads
 from elile_operator.decide.violation import Violation
 from tests.fakes.objects import READ, elile_secret, vault_server
 
@@ -93,16 +93,125 @@ def test_reads_keep_the_order_of_the_spec() -> None:
     ]
 
 
-def test_a_source_without_an_entry_reads_nothing() -> None:
-    secret = elile_secret()
-    # No other kind of source exists yet; the model refuses one without, what it makes unchecked is not read.
-    source = secret.spec.sources[0].model_copy(update={"kv": None})
-    bare = secret.model_copy(update={"spec": secret.spec.model_copy(update={"sources": (source,)})})
-    assert plan_reads(bare, vault_server()) == ()
+WHO = {"server": "default", "role": "elile", "namespace": "shop", "service_account": "default"}
+
+
+@pytest.mark.parametrize(
+    ("source", "want"),
+    [
+        pytest.param(
+            {"kv": {"path": "a", "engine": "v1"}},
+            SourceRead(name="s", **WHO, mount="secret", path="a", version=None, engine=Engine.KV1),
+            id="kv v1",
+        ),
+        pytest.param(
+            {"read": {"path": "database/static-creds/shop"}},
+            SourceRead(
+                name="s",
+                **WHO,
+                mount="",
+                path="database/static-creds/shop",
+                version=None,
+                engine=Engine.PATH,
+                field="read",
+            ),
+            id="read",
+        ),
+        pytest.param(
+            {"generate": {"kv": {"path": "a"}, "keys": {"k": {"uuid": {}}}}},
+            SourceRead(name="s", **WHO, mount="secret", path="a", version=None, field="generate.kv"),
+            id="generate",
+        ),
+        pytest.param(
+            {"generate": {"kv": {"mount": "own", "path": "a"}, "keys": {"k": {"uuid": {}}}}},
+            SourceRead(name="s", **WHO, mount="own", path="a", version=None, field="generate.kv"),
+            id="generate in another mount",
+        ),
+        pytest.param(
+            {"lease": {"path": "database/creds/shop"}},
+            SourceIssue(name="s", **WHO, path="database/creds/shop", parameters=(), write=False, renew_at=0.67),
+            id="lease",
+        ),
+        pytest.param(
+            {"lease": {"path": "aws/sts/x", "method": "POST", "parameters": {"ttl": "1h", "a": "b"}, "renewAt": "50%"}},
+            SourceIssue(
+                name="s", **WHO, path="aws/sts/x", parameters=(("a", "b"), ("ttl", "1h")), write=True, renew_at=0.5
+            ),
+            id="lease with everything",
+        ),
+        pytest.param(
+            {"pki": {"role": "web", "commonName": "shop.example.com"}},
+            SourceIssue(
+                name="s",
+                **WHO,
+                path="pki/issue/web",
+                parameters=(("common_name", "shop.example.com"),),
+                write=True,
+                mount="pki",
+                renew_at=0.67,
+            ),
+            id="certificate",
+        ),
+        pytest.param(
+            {
+                "pki": {
+                    "mount": "ca/web",
+                    "role": "web",
+                    "issuer": "next",
+                    "commonName": "shop.example.com",
+                    "altNames": ["a.example.com", "b@example.com"],
+                    "ipSans": ["192.0.2.7"],
+                    "uriSans": ["spiffe://example.com/shop"],
+                    "otherSans": ["1.3.6.1.4.1.311.20.2.3;UTF8:shop"],
+                    "ttl": "1h30m",
+                    "renewAt": "90%",
+                    "privateKeyFormat": "PKCS8",
+                }
+            },
+            SourceIssue(
+                name="s",
+                **WHO,
+                path="ca/web/issuer/next/issue/web",
+                parameters=(
+                    ("common_name", "shop.example.com"),
+                    ("alt_names", "a.example.com,b@example.com"),
+                    ("ip_sans", "192.0.2.7"),
+                    ("uri_sans", "spiffe://example.com/shop"),
+                    ("other_sans", "1.3.6.1.4.1.311.20.2.3;UTF8:shop"),
+                    ("ttl", "5400s"),
+                    ("private_key_format", "pkcs8"),
+                ),
+                write=True,
+                mount="ca/web",
+                renew_at=0.9,
+            ),
+            id="certificate with everything",
+        ),
+    ],
+)
+def test_what_a_source_of_each_kind_asks_for(source: dict[str, Any], want: Planned) -> None:
+    (planned,) = plan_reads(elile_secret(sources=[{"name": "s", **source}]), vault_server())
+    assert planned == want
+    if isinstance(planned, SourceIssue) and isinstance(want, SourceIssue):
+        assert planned.renew_at == want.renew_at, "which is no part of what is compared"
+
+
+def test_where_people_find_it() -> None:
+    sources = [
+        {"name": "kv", "kv": {"path": "a"}},
+        {"name": "read", "read": {"path": "db/static-creds/x"}},
+        {"name": "pki", "pki": {"role": "web", "commonName": "c"}},
+    ]
+    planned = plan_reads(elile_secret(sources=sources), vault_server())
+    assert [(p.where, p.field) for p in planned] == [
+        ("secret/a", "kv"),
+        ("db/static-creds/x", "read"),
+        ("pki/issue/web", "pki"),
+    ]
 
 
 def test_no_identity_of_another_namespace_can_be_asked_for() -> None:
-    reads: tuple[SourceRead, ...] = plan_reads(
+    reads: tuple[Planned, ...] = plan_reads(
         elile_secret(metadata={"namespace": "web"}), vault_server(defaults={"serviceAccountName": "other"})
     )
     assert [(r.namespace, r.service_account) for r in reads] == [("web", "other")]

@@ -23,6 +23,7 @@ from elile.secrets.errors import (
     SecretVersionNotFoundError,
 )
 from elile_operator.api.reasons import SERVER_EFFECTS, Mark, Reason
+from elile_operator.decide.access import Engine, Planned, SourceIssue
 from elile_operator.decide.failures import explain_read, explain_server
 from elile_operator.decide.violation import Violation
 from tests.fakes.objects import READ
@@ -170,6 +171,88 @@ def test_an_error_says_what_is_wrong_with_the_server(error: SecretsError, reason
 @pytest.mark.parametrize(("error", "reason", "message"), OF_A_READ)
 def test_an_error_says_what_is_wrong_with_a_source(error: SecretsError, reason: Reason, message: str) -> None:
     assert explain_read(error, replace(READ, version=7), ADDRESS) == Violation(reason, message)
+
+
+KV1 = replace(READ, engine=Engine.KV1)
+STATIC = replace(READ, mount="", path="database/static-creds/x", engine=Engine.PATH, field="read")
+MADE = replace(READ, field="generate.kv")
+LEASE = SourceIssue(
+    name="dyn",
+    server="default",
+    role="elile",
+    namespace="shop",
+    service_account="default",
+    path="database/creds/x",
+    parameters=(),
+    write=False,
+    renew_at=0.67,
+)
+WEB = replace(LEASE, name="web", path="pki/issue/web", mount="pki", write=True)
+
+
+@pytest.mark.parametrize(
+    ("read", "error", "message"),
+    [
+        pytest.param(
+            KV1,
+            SecretMountNotFoundError("nothing is mounted there", path="secret/shop/db"),
+            "VaultServer 'default' has no secrets engine at 'secret'; correct spec.sources[main].kv.mount, or enable "
+            "kv v1 there",
+            id="kv v1: mount",
+        ),
+        pytest.param(
+            KV1,
+            SecretNotFoundError("nothing"),
+            "VaultServer 'default' has nothing at secret/shop/db; write it, correct spec.sources[main].kv.path, or set "
+            "spec.sources[main].optional: true",
+            id="kv v1: nothing there, and no path in the error",
+        ),
+        pytest.param(
+            STATIC,
+            SecretMountNotFoundError("nothing is mounted there"),
+            "VaultServer 'default' has no secrets engine that answers at database/static-creds/x; correct "
+            "spec.sources[main].read.path, or enable the engine there",
+            id="read: mount",
+        ),
+        pytest.param(
+            STATIC,
+            SecretNotFoundError("nothing"),
+            "VaultServer 'default' has nothing at database/static-creds/x; write it, correct "
+            "spec.sources[main].read.path, or set spec.sources[main].optional: true",
+            id="read: nothing there",
+        ),
+        pytest.param(
+            MADE,
+            SecretAccessDeniedError("no"),
+            f"VaultServer 'default' does not let {WHO} read or create secret/data/shop/db; allow it in the role's "
+            "policy, or correct spec.sources[main].generate.kv.path",
+            id="generate: denied",
+        ),
+        pytest.param(
+            LEASE,
+            SecretNotFoundError("there is nothing of that name", path="database/creds/x"),
+            "VaultServer 'default' has no role that database/creds/x names; create it, or correct "
+            "spec.sources[dyn].lease.path",
+            id="lease: no role",
+        ),
+        pytest.param(
+            WEB,
+            SecretMountNotFoundError("nothing is mounted there"),
+            "VaultServer 'default' has no secrets engine that answers at pki/issue/web; correct spec.sources[web].pki, "
+            "or enable the engine there",
+            id="certificate: mount",
+        ),
+        pytest.param(
+            WEB,
+            SecretsConfigurationError("the engine refuses what was asked for", path="pki/issue/web"),
+            "VaultServer 'default': pki/issue/web: the engine refuses what was asked for; correct "
+            "spec.sources[web].pki, or allow it in the engine's role",
+            id="certificate: not allowed",
+        ),
+    ],
+)
+def test_an_error_names_the_field_of_its_source(read: Planned, error: SecretsError, message: str) -> None:
+    assert explain_read(error, read, ADDRESS).message == message
 
 
 def test_every_error_of_the_library_has_a_case() -> None:

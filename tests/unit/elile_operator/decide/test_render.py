@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from elile.secrets.redact import Redacted, SecretBytes
-from elile_operator.api.elilesecret import SecretType, Source
+from elile_operator.api.elilesecret import SecretType
 from elile_operator.api.files import File
 from elile_operator.api.reasons import Reason
+from elile_operator.api.sources import Source
 from elile_operator.decide.render import MAX_DATA_BYTES, Rendered, SourceContent, render
 from elile_operator.decide.violation import Violation
 

@@ -7,7 +7,8 @@ import pytest
 
 from elile.secrets.redact import SecretBytes
 from elile.secrets.types import SHAPES
-from elile_operator.api.elilesecret import SecretType, Shape
+from elile_operator.api.elilesecret import SecretType
+from elile_operator.api.sources import Shape
 from elile_operator.decide.shapes import KUBERNETES_TYPES, REQUIRED_KEYS, shape_problem, type_problem
 
 CANARY = "canary-77d0"

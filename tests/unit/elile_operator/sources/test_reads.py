@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from elile.secrets.answers import KVValue
+from elile.secrets.answers import EngineAnswer, KVValue
 from elile.secrets.errors import (
     SecretAccessDeniedError,
     SecretDeletedError,
@@ -17,7 +17,9 @@ from elile.secrets.errors import (
     SecretsUnavailableError,
     SecretVersionNotFoundError,
 )
+from elile.secrets.redact import Redacted, SecretStr
 from elile_operator.api.vaultserver import VaultServer
+from elile_operator.decide.access import Engine
 from elile_operator.engine import Result, Runner, WorkQueue
 from elile_operator.kube.errors import KubeUnavailableError
 from elile_operator.sources import servers as servers_module
@@ -720,3 +722,86 @@ async def test_a_refused_value_that_nobody_wants_again_is_polled_and_no_more(sta
     stage.calls()
     await stage.clock.advance(10 * MINUTE)
     assert stage.calls()["metadata"] <= 20
+
+
+# ── engines without versions ─────────────────────────────────────────────────────────────────────────────────────────
+
+V1 = Entry(WHO, "kv1", "db", Engine.KV1)
+STATIC = Entry(WHO, "", "database/static-creds/shop", Engine.PATH)
+
+
+def static(password: str, ttl: float | None) -> Callable[[int], EngineAnswer]:
+    return lambda _: EngineAnswer(Redacted({"password": password} | ({} if ttl is None else {"ttl": ttl})))
+
+
+async def test_a_value_without_versions_is_read_by_each_poll_and_told_when_it_is_another(stage: Stage) -> None:
+    stage.vault.write("db", mount="kv1", a="1", b="2")
+    stage.subscribe("r", V1)
+    assert (await stage.value(entry=V1)).data.reveal() == {"a": "1", "b": "2"}
+    assert await stage.version(entry=V1) == 1
+    stage.vault.write("db", mount="kv1", b="2", a="1")
+    await stage.clock.advance(MINUTE)
+    assert stage.calls() == {"metadata": 0, "read": 2}
+    assert stage.heard() == [], "it was written and is the same"
+    stage.vault.write("db", mount="kv1", a="1", b="3")
+    await stage.clock.advance(MINUTE)
+    assert stage.heard() == ["r"]
+    assert await stage.version(entry=V1) == 2
+    assert (await stage.value(entry=V1)).data.reveal() == {"a": "1", "b": "3"}
+
+
+async def test_a_value_without_versions_that_cannot_be_read_is_an_error_of_the_entry(stage: Stage) -> None:
+    stage.subscribe("r", V1)
+    with pytest.raises(SecretNotFoundError):
+        await stage.version(entry=V1)
+    assert stage.heard() == ["r"]
+    with pytest.raises(SecretNotFoundError):
+        await stage.value(entry=V1)
+    stage.vault.write("db", mount="kv1", a="1")
+    await stage.clock.advance(5.0)
+    assert stage.heard() == ["r"], "it is tried again soon"
+    assert await stage.version(entry=V1) == 1
+
+
+async def test_what_lasts_for_a_while_is_read_again_just_after_it_ended(stage: Stage) -> None:
+    stage.vault.engines[STATIC.path] = static("p1", 20)
+    stage.subscribe("r", STATIC)
+    value = await stage.value(entry=STATIC)
+    assert value.data.reveal() == {"password": "p1"}, "what counts down is no part of it"
+    assert stage.reads.ends("r") == [stage.clock.now() + timedelta(seconds=20)]
+    # The first poll of an entry is due within its interval; from then on the server's word counts.
+    await stage.clock.advance(MINUTE)
+    asked = stage.vault.count("ask")
+    await stage.clock.advance(20.4)
+    assert stage.vault.count("ask") == asked
+    stage.vault.engines[STATIC.path] = static("p2", 20)
+    await stage.clock.advance(0.2)
+    assert stage.vault.count("ask") == asked + 1
+    assert stage.heard() == ["r"]
+
+
+async def test_what_ends_at_once_is_not_asked_for_in_a_loop(stage: Stage) -> None:
+    stage.vault.engines[STATIC.path] = static("p1", 0)
+    stage.subscribe("r", STATIC)
+    await stage.value(entry=STATIC)
+    await stage.clock.advance(MINUTE)
+    before = stage.vault.count("ask")
+    await stage.clock.advance(10.0)
+    assert stage.vault.count("ask") - before == 10
+
+
+async def test_what_says_no_time_is_polled_as_the_others(stage: Stage) -> None:
+    stage.vault.engines[STATIC.path] = static("p1", None)
+    stage.subscribe("r", STATIC)
+    await stage.value(entry=STATIC)
+    assert stage.reads.ends("r") == []
+    assert stage.reads.ends("nobody") == []
+
+
+async def test_an_entry_is_created_unless_somebody_was_first(stage: Stage) -> None:
+    new = Entry(WHO, "secret", "new")
+    stage.subscribe("r", new)
+    await stage.reads.create(new, {"password": SecretStr("made")}, on_behalf_of="shop/db")
+    await stage.reads.create(new, {"password": SecretStr("late")}, on_behalf_of="shop/db")
+    value = await stage.value(entry=new)
+    assert (value.version, value.data.reveal()) == (1, {"password": "made"})
