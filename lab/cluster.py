@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import bringup, cleanup, network, openbao, pki, reset, slots, tools
+from lab import bringup, cleanup, client_image, network, openbao, pki, reset, slots, tools
 from lab.control import Component
 from lab.errors import LabError
 from lab.fleet import Fleet
@@ -145,6 +145,10 @@ class Lab:
     def bin(self) -> Path:
         """`kubectl` and `bao`, for PATH."""
         return self.layout.bin
+
+    def client_image(self, echo: Echo = print) -> str:
+        """Name of an image with Python, the client library as it is in this checkout, and drivers of databases."""
+        return client_image.ensure(self.layout, tools.BUSYBOX, echo)
 
     # --- parts of it -------------------------------------------------------------------------------------------------
 

@@ -20,28 +20,43 @@ _GROUP = b"root:x:0:\nnobody:x:65534:\n"
 
 
 def of_busybox(busybox: Path) -> bytes:
-    applets = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout.split()
-    return archive(busybox.read_bytes(), applets)
+    return archive(busybox.read_bytes(), _applets(busybox))
+
+
+def busybox_layer(busybox: Path) -> bytes:
+    """What other images can stand on: a shell and its tools."""
+    return _layer(busybox.read_bytes(), _applets(busybox))
 
 
 def archive(busybox: bytes, applets: list[str]) -> bytes:
     """Both images as one OCI archive for `ctr images import`. Pure."""
-    layer = _layer(busybox, applets)
+    layers = [_layer(busybox, applets)]
+    return oci_archive(
+        [
+            (BUSYBOX, layers, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]}),
+            # Holds a pod's namespaces and does nothing; containerd ends it with SIGKILL: it need not listen to signals.
+            (PAUSE, layers, {"Entrypoint": ["/bin/sleep", "2147483647"]}),
+        ]
+    )
+
+
+def oci_archive(named: list[tuple[str, list[bytes], dict[str, object]]]) -> bytes:
+    """Images, each a name, its layers and how it runs, as one OCI archive. Pure."""
     blobs: dict[str, bytes] = {}
-    manifests = [
-        _image(blobs, layer, BUSYBOX, {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]}),
-        # Holds a pod's namespaces and does nothing; containerd ends it with SIGKILL, so it need not listen to signals.
-        _image(blobs, layer, PAUSE, {"Entrypoint": ["/bin/sleep", "2147483647"]}),
-    ]
+    manifests = [_image(blobs, layers, name, config) for name, layers, config in named]
     files = {f"blobs/sha256/{digest}": blob for digest, blob in blobs.items()}
     files["oci-layout"] = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
     files["index.json"] = json.dumps({"schemaVersion": 2, "manifests": manifests}).encode()
-    return _tar([(_member(name, 0o644), content) for name, content in sorted(files.items())])
+    return _tar([(member(name, 0o644), content) for name, content in sorted(files.items())])
+
+
+def _applets(busybox: Path) -> list[str]:
+    return subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout.split()
 
 
 def _layer(busybox: bytes, applets: list[str]) -> bytes:
     folders = [
-        _folder(name, mode)
+        folder(name, mode)
         for name, mode in (
             ("bin", 0o755),
             ("etc", 0o755),
@@ -52,26 +67,26 @@ def _layer(busybox: bytes, applets: list[str]) -> bytes:
         )
     ]
     files = [
-        (_member("bin/busybox", 0o755), busybox),
-        (_member("etc/passwd", 0o644), _PASSWD),
-        (_member("etc/group", 0o644), _GROUP),
+        (member("bin/busybox", 0o755), busybox),
+        (member("etc/passwd", 0o644), _PASSWD),
+        (member("etc/group", 0o644), _GROUP),
     ]
-    links = [(_link(f"bin/{applet}", "busybox"), b"") for applet in sorted(set(applets) - {"busybox"})]
+    links = [(link(f"bin/{applet}", "busybox"), b"") for applet in sorted(set(applets) - {"busybox"})]
     return _tar([*((folder, b"") for folder in folders), *files, *links])
 
 
-def _image(blobs: dict[str, bytes], layer: bytes, name: str, config: dict[str, object]) -> dict[str, object]:
+def _image(blobs: dict[str, bytes], layers: list[bytes], name: str, config: dict[str, object]) -> dict[str, object]:
     described = {
         "architecture": _architecture(),
         "os": "linux",
         "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]},
     }
     manifest = {
         "schemaVersion": 2,
         "mediaType": _MANIFEST_TYPE,
         "config": _blob(blobs, json.dumps(described).encode(), _CONFIG_TYPE),
-        "layers": [_blob(blobs, layer, _LAYER_TYPE)],
+        "layers": [_blob(blobs, layer, _LAYER_TYPE) for layer in layers],
     }
     entry = _blob(blobs, json.dumps(manifest).encode(), _MANIFEST_TYPE)
     return {**entry, "annotations": {"io.containerd.image.name": name}}
@@ -88,20 +103,23 @@ def _architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
-def _member(name: str, mode: int) -> tarfile.TarInfo:
+def member(name: str, mode: int) -> tarfile.TarInfo:
+    """A file of root's, without a time."""
     info = tarfile.TarInfo(name)  # owner root and time 0 are its defaults: nothing of this machine or moment gets in
     info.mode = mode
     return info
 
 
-def _folder(name: str, mode: int) -> tarfile.TarInfo:
-    info = _member(name, mode)
+def folder(name: str, mode: int) -> tarfile.TarInfo:
+    """A folder of root's."""
+    info = member(name, mode)
     info.type = tarfile.DIRTYPE
     return info
 
 
-def _link(name: str, target: str) -> tarfile.TarInfo:
-    info = _member(name, 0o777)
+def link(name: str, target: str) -> tarfile.TarInfo:
+    """A symbolic link."""
+    info = member(name, 0o777)
     info.type, info.linkname = tarfile.SYMTYPE, target
     return info
 

@@ -277,6 +277,8 @@ class SharedReads(Generic[R]):
             return value
         if entry.engine is not Engine.KV2:
             value, known.lasts = self._numbered(known, value), lasts
+            if lasts is not None:
+                self._polls.add_after(entry, self._regular(known))
         known.values[value.version] = value
         self._clock.call_at(self._clock.monotonic() + HOLD_VALUES, partial(_let_go, known.values, value.version))
         known.facts[value.version] = KVVersionState(deleted=False, destroyed=False, created=value.created)

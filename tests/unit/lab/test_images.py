@@ -5,7 +5,7 @@ import io
 import json
 import tarfile
 
-from lab.images import BUSYBOX, PAUSE, archive
+from lab.images import BUSYBOX, PAUSE, archive, oci_archive
 
 APPLETS = ["sh", "sleep", "busybox", "cat"]
 
@@ -39,3 +39,13 @@ def test_both_images_are_named_and_lead_to_a_layer_with_the_applets() -> None:
             links = {m.name: m.linkname for m in tar.getmembers() if m.issym()}
             assert links == {f"bin/{applet}": "busybox" for applet in ("sh", "sleep", "cat")}
             assert all(m.mtime == 0 and m.uid == 0 for m in tar.getmembers())
+
+
+def test_an_image_of_several_layers_names_them_in_order() -> None:
+    content = files(oci_archive([("lab/x:1", [b"first", b"second"], {"Cmd": ["x"]})]))
+    (entry,) = json.loads(content["index.json"])["manifests"]
+    manifest = json.loads(content["blobs/sha256/" + entry["digest"].removeprefix("sha256:")])
+    config = json.loads(content["blobs/sha256/" + manifest["config"]["digest"].removeprefix("sha256:")])
+    digests = [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in (b"first", b"second")]
+    assert config["rootfs"]["diff_ids"] == [layer["digest"] for layer in manifest["layers"]] == digests
+    assert config["config"] == {"Cmd": ["x"]}
