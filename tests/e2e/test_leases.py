@@ -99,10 +99,14 @@ def renewals(tenant: Tenant, count: int, *, within: float) -> None:
     eventually(f"{count} renewals", lambda: seen.add(expires(tenant)) or len(seen) > count, within=within, every=0.5)  # type: ignore[func-returns-value] # `add` is to be done each time
 
 
-def test_a_lease_is_renewed_and_replaced_under_a_client(engines: Engines, tenant: Tenant, figure: list[str]) -> None:
+def test_a_lease_is_renewed_and_replaced_under_a_client(
+    engines: Engines, operator: Operator, tenant: Tenant, figure: list[str]
+) -> None:
     database_role(engines.call, "short", ttl="20s", longest="26s")
     client = deliver(tenant, engines, "short", renewAt="20%")
     first = tenant.data("db")["username"]
+    told = operator.probe("/metrics")[1]
+    assert f'elile_secret_lease_expiry_timestamp_seconds{{name="db",namespace="{tenant.namespace}"}}' in told
     renewals(tenant, 2, within=60)
     client.fares_well()
     eventually("another lease was taken before the end", lambda: tenant.data("db")["username"] != first, within=60)

@@ -72,6 +72,7 @@ class Parts:
             everywhere=settings.scope is Scope.CLUSTER,
         )
         self._world = World(self._managed)
+        metrics.track_objects(self._world.samples)
         secret_queue: WorkQueue[ObjectKey] = self._queue("ElileSecret")
         server_queue: WorkQueue[ObjectKey] = self._queue("VaultServer")
         self._wakeups = Wakeups(world=self._world, secrets=secret_queue, servers=server_queue)

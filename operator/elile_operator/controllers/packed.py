@@ -1,12 +1,16 @@
 """An ElileSecret at rest: ten thousand of them are kept, and one at a time is looked at."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
 from elile_operator.api.elilesecret import ElileSecret, ElileSecretStatus
-from elile_operator.api.meta import GROUP, REFRESH_ANNOTATION
+from elile_operator.api.meta import GROUP, REFRESH_ANNOTATION, ConditionStatus
+from elile_operator.decide.conditions import condition
 from elile_operator.engine.body import Body
+from elile_operator.obs.objects import ObjectSample
 
 __all__ = ["PackedSecret"]
 
@@ -25,6 +29,7 @@ class PackedSecret:
     namespace: str
     targets: tuple[str, ...]  # the Secret it wants, and the one it had, which goes after a change of name
     wish: str | None  # the value of the annotation that asks for a refresh
+    told: ObjectSample  # for metrics
 
     @classmethod
     def of(cls, body: Body) -> Self:
@@ -45,8 +50,26 @@ class PackedSecret:
             namespace=secret.metadata.namespace or "",
             targets=tuple(names),
             wish=secret.metadata.annotations.get(REFRESH_ANNOTATION),
+            told=_sample(secret),
         )
 
     def unpack(self) -> ElileSecret:
         """Return the model."""
         return ElileSecret.model_validate_json(self.raw, by_alias=True, by_name=False)
+
+
+def _sample(secret: ElileSecret) -> ObjectSample:
+    status = secret.status
+    ready = condition(status.conditions, "Ready")
+    return ObjectSample(
+        namespace=secret.metadata.namespace or "",
+        name=secret.metadata.name,
+        ready=ready is ConditionStatus.TRUE if ready in (ConditionStatus.TRUE, ConditionStatus.FALSE) else None,
+        changed=status.last_change_time.timestamp() if status.last_change_time else None,
+        lease_ends=_first(source.lease_expires for source in status.sources),
+        certificate_ends=_first(source.certificate_expires for source in status.sources),
+    )
+
+
+def _first(times: Iterable[datetime | None]) -> float | None:
+    return min((time.timestamp() for time in times if time is not None), default=None)

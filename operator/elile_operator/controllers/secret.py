@@ -61,6 +61,8 @@ class SecretObserver(Protocol):
 
     def secret_written(self, *, operation: str) -> None: ...
 
+    def secret_current(self, *, seconds: float) -> None: ...
+
 
 class SecretController:
     """Reconciles ElileSecrets.
@@ -262,6 +264,8 @@ class SecretController:
         content_changed = (write is not None and write.content_changed) or interrupted(secret, live)
         if content_changed and secret.spec.delivery.poke:
             await self._poker.poke(name, poke_targets(pods, live.name), live.resource_version)
+        if write is not None and (made := self._made(secret, sources)) is not None:
+            self._observer.secret_current(seconds=(self._clock.now() - made).total_seconds())
         await self._remove_previous(secret)
         changed = (live.applied or self._clock.now()) if content_changed else secret.status.last_change_time
         poked = not self._poker.owes(namespace, name)
@@ -277,6 +281,20 @@ class SecretController:
             freshness=fresh,
             next_refresh=next_refresh(secret.status.next_refresh_time, self._dues(secret, sources)),
         )
+
+    def _made(self, secret: ElileSecret, sources: tuple[SourceStatus, ...]) -> datetime | None:
+        """When the last of the versions that are new with this write was made; the first delivery is none."""
+        server = self._world.servers.get(ObjectKey("", secret.spec.vault.server))
+        before = {source.name: source.version for source in secret.status.sources}
+        followed = {source.name: source.version for source in sources}
+        times = [
+            self._reads.created(entry_of(planned))
+            for planned in (plan_reads(secret, server) if isinstance(server, VaultServer) else ())
+            if isinstance(planned, SourceRead)
+            and planned.version is None
+            and None is not before.get(planned.name) != followed.get(planned.name)
+        ]
+        return max((time for time in times if time is not None), default=None)
 
     def _dues(self, secret: ElileSecret, sources: tuple[SourceStatus, ...]) -> list[datetime]:
         """When what ends is due: what is held, what an earlier process delivered, and what the server changes."""

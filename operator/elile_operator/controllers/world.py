@@ -13,6 +13,7 @@ from elile_operator.controllers.packed import PackedSecret
 from elile_operator.decide.pods import PodView, read_pod
 from elile_operator.engine import Change, Entry, ObjectKey, ObjectStore
 from elile_operator.engine.body import Body
+from elile_operator.obs.objects import ObjectSample
 
 __all__ = ["SECRET_SELECTOR", "Namespace", "Unreadable", "World", "spec_or_wish_changed"]
 
@@ -71,6 +72,11 @@ class World:
         """Return an ElileSecret as it is known."""
         found = self.secrets.get(key)
         return found.unpack() if isinstance(found, PackedSecret) else found
+
+    def samples(self) -> list[ObjectSample]:
+        """Return what every ElileSecret tells for metrics."""
+        found = map(self.secrets.get, self.secrets.keys())
+        return [packed.told for packed in found if isinstance(packed, PackedSecret)]
 
     def observe_own_write(self, body: Body) -> None:
         """Take a Secret that was just written by us: its change wakes nobody, and neither does the watch's echo."""

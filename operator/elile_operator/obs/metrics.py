@@ -1,7 +1,6 @@
 """All metrics of the operator, in a registry of their own; no label can hold a secret value or a Vault path."""
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -10,7 +9,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from elile_operator.obs.redact import redact
+from elile_operator.obs.labels import label
+from elile_operator.obs.objects import ObjectCollector, ObjectSample
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -18,18 +18,6 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 DELIVERY = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 RECONCILE = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-
-_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
-OTHER = "other"
-
-
-def label(value: str) -> str:
-    """`value` if it is a plain name, else "other".
-
-    A name has no slash, so no Vault path and no URL gets through; nor does what looks like a token. Kubernetes names,
-    class names and enum values all are plain names.
-    """
-    return value if _LABEL.fullmatch(value) and redact(value) == value else OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +104,7 @@ class Metrics:
         self._pokes = Counter("elile_pokes", "Kubelet pokes by how they ended.", ["outcome"], registry=r)
         self._delivery_seconds = Histogram(
             "elile_delivery_latency_seconds",
-            "From when a version was first seen in Vault to when its Secret was applied.",
+            "From when a version was made in Vault, by its clock, to when its Secret was applied and pods were poked.",
             buckets=DELIVERY,
             registry=r,
         )
@@ -158,6 +146,12 @@ class Metrics:
             self._queue_oldest.labels(name).set(now.oldest)
 
         self._samplers.append(take)
+
+    def track_objects(self, read: Callable[[], Iterable[ObjectSample]]) -> None:
+        """Show what `read` tells of each object."""
+        objects = ObjectCollector()
+        self.registry.register(objects)
+        self._samplers.append(lambda: objects.take(read()))
 
     def track_resync(self, kind: str, age: Callable[[], float]) -> None:
         """Have `sample` ask `age` for the seconds since the last complete list of `kind`."""
@@ -204,9 +198,9 @@ class Metrics:
         """A kubelet was told to look at a pod again."""
         self._pokes.labels(label(outcome)).inc()
 
-    def delivered(self, *, seconds: float) -> None:
-        """A Secret was applied `seconds` after its version was first seen."""
-        self._delivery_seconds.observe(seconds)
+    def secret_current(self, *, seconds: float) -> None:
+        """A Secret was applied, and pods poked, `seconds` after its version was made; clocks may differ."""
+        self._delivery_seconds.observe(max(0.0, seconds))
 
     # ── process ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

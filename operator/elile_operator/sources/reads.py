@@ -135,6 +135,11 @@ class SharedReads(Generic[R]):
         known = self._known.get(entry)
         return (known.compared or known.since) if known else None
 
+    def created(self, entry: Entry) -> datetime | None:
+        """When the current version was made, by the server's clock; None while that is not known."""
+        known = self._known.get(entry)
+        return known.created if known else None
+
     def ends(self, reader: R) -> list[datetime]:
         """When the values of a reader's entries end, as far as the server said so."""
         found = (self._known[entry] for entry in self._of_reader.get(reader, ()))

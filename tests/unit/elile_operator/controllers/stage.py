@@ -139,6 +139,7 @@ class Stage:
         self.poker = Poker(self.kube, queue=self.pokes, clock=self.clock, observer=self)  # type: ignore[arg-type]
         self.poker.on_settled(self.wakeups.settled)
         self.written: list[str] = []
+        self.latencies: list[float] = []
 
     def new_holdings(self) -> Holdings[ObjectKey]:
         """What a process holds that has just started."""
@@ -152,6 +153,10 @@ class Stage:
     def secret_written(self, *, operation: str) -> None:
         """As a SecretObserver."""
         self.written.append(operation)
+
+    def secret_current(self, *, seconds: float) -> None:
+        """As a SecretObserver."""
+        self.latencies.append(seconds)
 
     # ── the cluster ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -88,3 +88,21 @@ def test_annotations_of_others_are_left_out() -> None:
 def test_what_cannot_be_read_is_not_packed() -> None:
     with pytest.raises(InvalidObject):
         PackedSecret.of(elile_secret(sources=[]))
+
+
+def test_what_it_tells_for_metrics() -> None:
+    lasting = [
+        {"name": "a", "leaseExpires": "2026-01-02T03:04:07Z"},
+        {"name": "b", "leaseExpires": "2026-01-02T03:04:06Z"},
+        {"name": "c", "certificateExpires": "2026-01-02T03:04:08Z"},
+    ]
+    body = elile_secret() | {"status": {**STATUS, "sources": lasting}}
+    told = PackedSecret.of(body).told
+    assert (told.namespace, told.name, told.ready) == ("shop", "db", True)
+    assert (told.lease_ends, told.certificate_ends) == (1767323046.0, 1767323048.0)
+    assert told.changed == 1767315845.0
+    body["status"]["conditions"] = [{**CONDITION, "status": "False"}]
+    assert PackedSecret.of(body).told.ready is False
+    body["status"] = {"conditions": [{**CONDITION, "status": "Unknown"}]}
+    told = PackedSecret.of(body).told
+    assert (told.ready, told.changed, told.lease_ends, told.certificate_ends) == (None, None, None, None)

@@ -126,6 +126,19 @@ async def test_a_new_version_is_read_written_and_told(stage: Stage) -> None:
     assert stage.written == ["updated"]
 
 
+async def test_how_long_a_change_took_counts_from_its_version(stage: Stage) -> None:
+    await stage.delivered()
+    assert stage.latencies == [], "the first delivery is no change: the version may be years old"
+    stage.vault.write("db", password="p2")
+    await stage.clock.advance(61.5)
+    await stage.look()
+    assert stage.latencies == [61.5]
+    # A repair is none either.
+    stage.edit(SECRETS, "shop", "db", lambda body: body["data"].clear())
+    await stage.look()
+    assert stage.latencies == [61.5]
+
+
 async def test_a_new_version_with_the_old_content_is_only_told_in_the_status(stage: Stage) -> None:
     await stage.delivered()
     stage.put(PODS, pod())

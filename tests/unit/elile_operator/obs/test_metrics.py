@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from elile_operator.engine import Observer
-from elile_operator.obs.metrics import OTHER, Metrics, QueueSample, label
+from elile_operator.obs.labels import OTHER, label
+from elile_operator.obs.metrics import Metrics, QueueSample
 from tests.unit.elile_operator.obs.test_redact import HVS, JWT, LEGACY
 
 
@@ -61,8 +62,17 @@ def test_a_reconcile_without_error_counts_none(metrics: Metrics) -> None:
         ),
         ("secret_written", {"operation": "created"}, "elile_secrets_written_total", {"operation": "created"}, 1),
         ("poke", {"outcome": "ok"}, "elile_pokes_total", {"outcome": "ok"}, 1),
-        ("delivered", {"seconds": 0.15}, "elile_delivery_latency_seconds_bucket", {"le": "0.2"}, 1),
-        ("delivered", {"seconds": 0.25}, "elile_delivery_latency_seconds_bucket", {"le": "0.2"}, 0),
+        ("secret_current", {"seconds": 0.15}, "elile_delivery_latency_seconds_bucket", {"le": "0.2"}, 1),
+        ("secret_current", {"seconds": -3.0}, "elile_delivery_latency_seconds_sum", {}, 0),
+        (
+            "holding",
+            {"kind": "lease", "action": "taken"},
+            "elile_leases_total",
+            {"kind": "lease", "action": "taken"},
+            1,
+        ),
+        ("secret_current", {"seconds": 0.25}, "elile_delivery_latency_seconds_bucket", {"le": "0.2"}, 0),
+        ("holding", {"kind": "lease", "action": "x"}, "elile_leases_total", {"kind": "lease", "action": "x"}, 1),
         ("leader", {"holds": True}, "elile_leader", {}, 1),
         ("loop_lag", {"seconds": 0.25}, "elile_loop_lag_seconds", {}, 0.25),
     ],
