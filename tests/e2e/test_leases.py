@@ -143,9 +143,11 @@ def test_a_lease_lives_through_everything(
 ) -> None:
     """Twenty renewals, the end of all renewals, SIGTERM, SIGKILL and a change of the leader, and no login fails."""
     tenant = new_tenant()
-    database_role(engines.call, "long", ttl="60s", longest="5m")
+    database_role(engines.call, "long", ttl="60s", longest="3m")
     client = deliver(tenant, engines, "long", renewAt="20%")
+    first = tenant.data("db")["username"]
     renewals(tenant, 20, within=400)
+    assert tenant.data("db")["username"] != first, "three minutes are over"
     client.fares_well()
     for end in ("stop", "kill"):
         leader = lead(pair)
