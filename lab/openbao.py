@@ -108,8 +108,7 @@ def enable_kubernetes_auth(layout: Layout, reviewer_token: str) -> None:
 def reset(layout: Layout) -> None:
     """Back to what `up` configured: no secret, mount, role, policy or token made since stays. Entities may."""
     bao = admin(layout)
-    for namespace in _list(bao, "/v1/sys/namespaces"):
-        bao.request("DELETE", f"/v1/sys/namespaces/{quote(namespace.rstrip('/'))}")
+    _remove_namespaces(bao, "")
     for mount in bao.get("/v1/sys/mounts")["data"].keys() - BUILT_IN_MOUNTS:
         bao.request("DELETE", f"/v1/sys/mounts/{quote(mount.rstrip('/'))}")
     for mount in bao.get("/v1/sys/auth")["data"].keys() - BUILT_IN_AUTH - {KUBERNETES_MOUNT}:
@@ -121,6 +120,17 @@ def reset(layout: Layout) -> None:
     # Tokens of logins and those made from the root token have leases; the root token has none.
     bao.request("PUT", "/v1/sys/leases/revoke-prefix/auth", {"sync": True})
     mount_kv(bao)
+
+
+def _remove_namespaces(bao: rest.Client, parent: str) -> None:
+    """The innermost first: a namespace that holds others cannot be deleted. Deleting goes on after the answer."""
+    at = f"/v1/{quote(parent)}sys/namespaces"
+    names = _list(bao, at)
+    for name in names:
+        _remove_namespaces(bao, parent + name)
+        bao.request("DELETE", f"{at}/{quote(name.rstrip('/'))}")
+    if names:
+        wait_until(lambda: " ".join(_list(bao, at)) or None, f"no namespaces in {parent or 'the root'}", 30)
 
 
 def _list(bao: rest.Client, path: str) -> list[str]:

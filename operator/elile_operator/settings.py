@@ -93,11 +93,11 @@ class Settings(BaseSettings):
         16,
         ge=1,
         le=256,
-        description="ElileSecrets reconciled at one time. 16 keep an API server busy that answers in 10 ms; more only "
-        "wait in its queue.",
+        description="ElileSecrets of one VaultServer reconciled at one time. 16 keep an API server busy that answers "
+        "in 10 ms; more only wait in its queue.",
     )
     pollers: int = Field(
-        16, ge=1, le=256, description="Paths polled at one time, over all servers. As many as a server's concurrency."
+        16, ge=1, le=256, description="Paths of one VaultServer polled at one time. As many as a server's concurrency."
     )
     resync: Seconds = Field(
         timedelta(minutes=10),

@@ -1,6 +1,6 @@
 # Read-only for every tenant in one policy: each namespace sees the folder of its own name below the mount `secret`.
 #
-# ACCESSOR stands for the accessor of the Kubernetes auth method (`bao auth list`), since only the server knows it.
+# ACCESSOR stands for the accessor of the auth method, kubernetes or jwt (`bao auth list`), since only the server knows it.
 # README.md beside this file has the commands.
 
 # Values, for the delivery.

@@ -207,6 +207,14 @@ OBJECTS = (
         ("auth/absent/login", "no auth method at that mount"),
     ),
     Case(
+        "no namespace",
+        "`spec.vault.namespace`, or a namespace of the VaultServer, does not exist in the vault",
+        Reason.MOUNT_NOT_FOUND,
+        lambda s: s.want(vault={"namespace": s.ns}),
+        lambda s: s.want(),
+        ("has no namespace", "create it there", "spec.vault.namespace"),
+    ),
+    Case(
         "no path",
         "nothing was written at the path",
         Reason.PATH_NOT_FOUND,

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.lab
 HERE = Path(__file__).parent
 MANIFESTS = HERE / "manifests"
 CRDS = HERE.parents[1] / "crds"
+PAGE = HERE.parents[1] / "docs" / "vaultserver.md"
 HEADER = "# refused: "
 UNWATCHED = "unwatched.test"
 KIND = f"elilesecrets.{UNWATCHED}"
@@ -48,9 +49,9 @@ def name_of(manifest: Path) -> str:
     return str(manifest.relative_to(MANIFESTS).with_suffix(""))
 
 
-def fresh(manifest: Path) -> dict[str, Any]:
+def fresh(text: str) -> dict[str, Any]:
     """Return the object under a name that no object of another test has: an apply would only be a change of that."""
-    body: dict[str, Any] = yaml.safe_load(manifest.read_text())
+    body: dict[str, Any] = yaml.safe_load(text)
     if body["metadata"]["name"] == "default":
         body["metadata"]["name"] = "not-there-yet"
     return body
@@ -65,7 +66,16 @@ def served(kubeconfig: Path) -> Path:
 
 @pytest.mark.parametrize("manifest", PASSING, ids=name_of)
 def test_passes(served: Path, manifest: Path) -> None:
-    applied = kubectl(served, "apply", "--dry-run=server", "--filename=-", body=fresh(manifest))
+    applied = kubectl(
+        served, "apply", "--dry-run=server", "--filename=-", body=fresh(manifest.read_text(encoding="utf-8"))
+    )
+    assert (applied.returncode, applied.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("number", range(PAGE.read_text().count("```yaml")))
+def test_the_manifests_of_the_page_pass(served: Path, number: int) -> None:
+    block = PAGE.read_text().split("```yaml")[number + 1].partition("```")[0]
+    applied = kubectl(served, "apply", "--dry-run=server", "--filename=-", body=fresh(block))
     assert (applied.returncode, applied.stderr) == (0, "")
 
 
@@ -73,7 +83,9 @@ def test_passes(served: Path, manifest: Path) -> None:
 def test_is_refused_with_the_remedy(served: Path, manifest: Path) -> None:
     header = manifest.read_text(encoding="utf-8").splitlines()[0]
     assert header.startswith(HEADER)
-    applied = kubectl(served, "apply", "--dry-run=server", "--filename=-", body=fresh(manifest))
+    applied = kubectl(
+        served, "apply", "--dry-run=server", "--filename=-", body=fresh(manifest.read_text(encoding="utf-8"))
+    )
     assert applied.returncode == 1
     assert header.removeprefix(HEADER) in applied.stderr
 

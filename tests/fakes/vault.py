@@ -1,6 +1,8 @@
 """A Vault or OpenBao in memory, behind the same calls as `VaultClient` and `Link`, with a state that tests script."""
 
 import asyncio
+import copy
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,12 +33,16 @@ READY = ServerState(flavor=Flavor.OPENBAO, version="2.7.2", initialized=True, se
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that reached the server. Of a login, `path` is the role and `token` the ServiceAccount's."""
+    """One call that reached the server. Of a login, `path` is the role and `token` the ServiceAccount's.
+
+    `namespace` is what the call was made in, None the root namespace.
+    """
 
     operation: str
     path: str = ""
     token: str = ""
     on_behalf_of: str = ""
+    namespace: str | None = None
 
 
 @dataclass(slots=True)
@@ -49,6 +55,8 @@ class _Version:
 
 class FakeVault:
     """The server and its client in one. Strict: a token it never gave, or that has ended, is refused.
+
+    An entry of a namespace is written with the namespace before its mount.
 
     `write`, `delete`, `destroy` and `end_tokens` are what others do to it; `down` fails every call, `failing` those of
     one operation, `denied` holds (operation, path) that the policy forbids. `grants` is what logins and renewals get.
@@ -71,7 +79,8 @@ class FakeVault:
         self.asked: list[tuple[str, dict[str, Any], bool]] = []
         self.longest = math.inf  # seconds that a renewal of a lease gets at the most
         self._leases: dict[str, str] = {}
-        self._logins = 0
+        self._logins = itertools.count(1)  # one for all namespaces
+        self._namespace: str | None = None
         self.grants = Login(token=SecretStr("unused"), ttl=3600.0, renewable=True)
 
     # ── what tests do and ask ────────────────────────────────────────────────────────────────────────────────────────
@@ -126,6 +135,11 @@ class FakeVault:
 
     # ── what a VaultClient does ──────────────────────────────────────────────────────────────────────────────────────
 
+    def within(self, namespace: str | None) -> "FakeVault":
+        inside = copy.copy(self)
+        inside._namespace = namespace
+        return inside
+
     def state(self) -> ServerState:
         self._called("state")
         return self.answers
@@ -134,10 +148,12 @@ class FakeVault:
         self._called("login", role, jwt, on_behalf_of)
         if role not in self.roles:
             raise SecretsRoleNotFoundError("the auth method knows no such role", path=f"auth/{mount}/login")
-        self._logins += 1
-        token = f"token-{self._logins}"
+        token = f"token-{next(self._logins)}"
         self._tokens[token] = self._grant()
         return Login(token=SecretStr(token), ttl=self.grants.ttl, renewable=self.grants.renewable)
+
+    def login_jwt(self, *, mount: str, role: str, jwt: SecretStr, on_behalf_of: str = "") -> Login:
+        return self.login_kubernetes(mount=mount, role=role, jwt=SecretStr("checked"), on_behalf_of=on_behalf_of)
 
     def renew(self, token: SecretStr) -> Login:
         self._called("renew", token=token)
@@ -155,9 +171,9 @@ class FakeVault:
         self._called("metadata", path, token, on_behalf_of)
         where = f"{mount}/metadata/{path}"
         self._check(token, "metadata", where)
-        if (mount, path) not in self._entries:
+        if (self._full(mount), path) not in self._entries:
             raise SecretNotFoundError("nothing is stored there", path=where)
-        versions = self._entries[mount, path]
+        versions = self._entries[self._full(mount), path]
         states = {n: KVVersionState(v.deleted, v.destroyed, v.created) for n, v in versions.items()}
         return KVMetadata(max(versions, default=0), states)
 
@@ -167,7 +183,7 @@ class FakeVault:
         self._called("read", path, token, on_behalf_of)
         where = f"{mount}/data/{path}"
         self._check(token, "read", where)
-        versions = self._entries.get((mount, path), {})
+        versions = self._entries.get((self._full(mount), path), {})
         number = version if version is not None else max(versions, default=0)
         found = versions.get(number)
         if found is None:
@@ -250,9 +266,12 @@ class FakeVault:
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _called(self, operation: str, path: str = "", token: SecretStr | None = None, on_behalf_of: str = "") -> None:
-        self.calls.append(Call(operation, path, token.reveal() if token else "", on_behalf_of))
+        self.calls.append(Call(operation, path, token.reveal() if token else "", on_behalf_of, self._namespace))
         if error := self.down or self.failing.get(operation):
             raise error
+
+    def _full(self, mount: str) -> str:
+        return f"{self._namespace}/{mount}" if self._namespace else mount
 
     def _grant(self) -> float:
         return self._clock.monotonic() + self.grants.ttl if self.grants.ttl else math.inf

@@ -1,14 +1,16 @@
 """The work queue against a model too simple to be wrong, in any order of calls; and its workers, in any timing."""
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from elile_operator.engine import Backoff, Priority, WorkQueue
-from elile_operator.engine.queue import URGENT_RUN
+from elile_operator.engine.ready import URGENT_RUN
 from tests.fakes.clock import FakeClock
 
 KEYS = "abcde"
@@ -99,10 +101,16 @@ class Model:
 class QueueMachine(RuleBasedStateMachine):
     """Every rule does the same to the queue and to the model."""
 
+    width = math.inf
+
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock(monotonic=0.0)
-        self.queue: WorkQueue[str] = WorkQueue(clock=self.clock, rand=lambda: 1.0, backoff=BACKOFF)
+        self.lanes = dict.fromkeys(KEYS, 0)
+        self.taken_in: dict[str, int] = {}
+        self.queue: WorkQueue[str] = WorkQueue(
+            clock=self.clock, rand=lambda: 1.0, backoff=BACKOFF, lane_of=self.lanes.__getitem__, width=self.width
+        )
         self.model = Model()
         self.urgent_in_a_row = 0
 
@@ -142,16 +150,20 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
+        taken = [self.taken_in[key] for key in self.model.running]
+        free = {key: p for key, p in self.model.ready.items() if taken.count(self.lanes[key]) < self.width}
         key = self.queue.get_nowait()
         if key is None:
-            assert not self.model.ready, "a key is lost"
+            assert not free, "a key is lost"
             return
+        assert key in free or key not in self.model.ready, "its lane is full"
+        self.taken_in[key] = self.lanes[key]
         assert key not in self.model.running, "given out twice at a time"
         assert key in self.model.ready, "nobody asked for this key, or it was dropped"
         if self.model.ready[key] is Priority.URGENT:
             self.urgent_in_a_row += 1
         else:
-            waiting = Priority.URGENT in self.model.ready.values()
+            waiting = Priority.URGENT in free.values()
             assert not waiting or self.urgent_in_a_row >= URGENT_RUN, "an urgent key was overtaken"
             self.urgent_in_a_row = 0
         self.model.take(key)
@@ -225,11 +237,26 @@ class QueueMachine(RuleBasedStateMachine):
         came = []
         while (taken := self.queue.get_nowait()) is not None:
             came.append(taken)
+            self.queue.done(taken)
         assert sorted(came) == sorted(wanted)
+
+
+class LanesMachine(QueueMachine):
+    """The same with keys in two lanes that are soon full, and that change while keys wait."""
+
+    width = 1
+
+    @rule(key=keys, lane=st.integers(0, 1))
+    def move(self, key: str, lane: int) -> None:
+        self.lanes[key] = lane
+        self.queue.add(key)
+        self.model.add(key, Priority.ROUTINE)
 
 
 TestQueue = QueueMachine.TestCase
 TestQueue.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestLanes = LanesMachine.TestCase
+TestLanes.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
 
 
 Step = tuple[str, str | int | float]
@@ -245,14 +272,15 @@ steps = st.lists(
 )
 
 
+@pytest.mark.parametrize("width", [math.inf, 1], ids=["one lane", "two narrow lanes"])
 @given(steps=steps)
 @settings(max_examples=200, deadline=None)
-def test_workers_lose_nothing_whoever_is_cancelled_whenever(steps: list[Step]) -> None:
+def test_workers_lose_nothing_whoever_is_cancelled_whenever(width: float, steps: list[Step]) -> None:
     """Three workers, cancelled and replaced in any turn of the loop: a look at its key must follow every add."""
 
     async def scenario() -> None:
         clock = FakeClock(monotonic=0.0)
-        queue: WorkQueue[str] = WorkQueue(clock=clock, rand=lambda: 1.0)
+        queue: WorkQueue[str] = WorkQueue(clock=clock, rand=lambda: 1.0, lane_of=lambda key: key in "abc", width=width)
         counts = {"event": 0}
         wanted: dict[str, int] = {}
         looked: dict[str, int] = {}

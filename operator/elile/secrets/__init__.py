@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from elile.secrets.errors import SecretDeletedError as SecretDeletedError
     from elile.secrets.errors import SecretManagedElsewhereError as SecretManagedElsewhereError
     from elile.secrets.errors import SecretMountNotFoundError as SecretMountNotFoundError
+    from elile.secrets.errors import SecretNamespaceNotFoundError as SecretNamespaceNotFoundError
     from elile.secrets.errors import SecretNotFoundError as SecretNotFoundError
     from elile.secrets.errors import SecretsAuthenticationError as SecretsAuthenticationError
     from elile.secrets.errors import SecretsClosedError as SecretsClosedError
@@ -85,6 +86,7 @@ _HOMES = {
         "SecretDeletedError",
         "SecretManagedElsewhereError",
         "SecretMountNotFoundError",
+        "SecretNamespaceNotFoundError",
         "SecretNotFoundError",
         "SecretValidationError",
         "SecretVersionNotFoundError",

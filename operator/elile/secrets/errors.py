@@ -12,6 +12,7 @@ __all__ = [
     "SecretDeletedError",
     "SecretManagedElsewhereError",
     "SecretMountNotFoundError",
+    "SecretNamespaceNotFoundError",
     "SecretNotFoundError",
     "SecretValidationError",
     "SecretVersionNotFoundError",
@@ -67,6 +68,10 @@ class SecretVersionNotFoundError(SecretNotFoundError):
 
 class SecretMountNotFoundError(SecretNotFoundError):
     """No secrets engine or auth method is mounted there: nothing can be said about the path itself."""
+
+
+class SecretNamespaceNotFoundError(SecretMountNotFoundError):
+    """The server has no such namespace: nothing is mounted there."""
 
 
 class SecretDeletedError(SecretNotFoundError):

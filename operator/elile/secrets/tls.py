@@ -2,7 +2,18 @@
 
 import ssl
 
-__all__ = ["client_context"]
+__all__ = ["client_context", "is_bundle"]
+
+
+def is_bundle(text: str) -> bool:
+    """Whether the text holds certificates, in PEM, that can be read; a key beside them is refused."""
+    if "PRIVATE KEY" in text:
+        return False
+    try:
+        client_context(text)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
 
 
 def client_context(ca_pem: str | None) -> ssl.SSLContext:

@@ -1,8 +1,10 @@
 """HashiCorp Vault and OpenBao over hvac: the one place that imports it, and where its errors stop."""
 
+import copy
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +30,7 @@ from elile.secrets.errors import (
     SecretConflictError,
     SecretDeletedError,
     SecretMountNotFoundError,
+    SecretNamespaceNotFoundError,
     SecretNotFoundError,
     SecretsAuthenticationError,
     SecretsConfigurationError,
@@ -59,6 +62,14 @@ class VaultClient:
         self.endpoint = endpoint
         self._session = _session(endpoint)
 
+    def within(self, namespace: str | None) -> "VaultClient":
+        """Return the same client, over the same connections, for calls in another namespace; None is the root one."""
+        if namespace == self.endpoint.namespace:
+            return self
+        other = copy.copy(self)
+        other.endpoint = replace(self.endpoint, namespace=namespace)
+        return other
+
     def close(self) -> None:
         """Close the pooled connections."""
         self._session.close()
@@ -88,6 +99,16 @@ class VaultClient:
         with _converted(path, login=True):
             method = hvac.api.auth_methods.Kubernetes(self._adapter(on_behalf_of=on_behalf_of))
             return _login(method.login(role, jwt.reveal(), use_token=False, mount_point=mount))
+
+    def login_jwt(self, *, mount: str, role: str, jwt: SecretStr, on_behalf_of: str = "") -> Login:
+        """Exchange a token whose signature the server checks itself for a token of the server's.
+
+        Raises as `login_kubernetes` does.
+        """
+        path = f"auth/{mount}/login"
+        with _converted(path, login=True):
+            method = hvac.api.auth_methods.JWT(self._adapter(on_behalf_of=on_behalf_of))
+            return _login(method.jwt_login(role, jwt.reveal(), use_token=False, path=mount))
 
     def login_approle(self, *, mount: str, role_id: str, secret_id: SecretStr) -> Login:
         """Exchange an AppRole for a token of the server's.
@@ -344,9 +365,12 @@ def _from_status(refused: _RefusedError, path: str, version: int | None, login: 
         return SecretsRateLimitedError("the server throttles", path=path, retry_after=refused.retry_after)
     if refused.body is None:
         return SecretsMalformedResponseError(f"answered {status} with a body that is not JSON", path=path)
+    if refused.says("namespace not found"):
+        return SecretNamespaceNotFoundError("the namespace does not exist", path=path)
     if refused.says("no handler for route"):  # 404 by the router, 400 on some versions: no engine there at all
         return SecretMountNotFoundError("nothing is mounted there", path=path)
-    if login and refused.says("invalid role name"):
+    # The first by the method kubernetes, the second by jwt.
+    if login and (refused.says("invalid role name") or refused.says("could not be found")):
         return SecretsRoleNotFoundError("the auth method knows no such role", path=path)
     # The last one is a 500: a method that was enabled and never told where the API server is.
     if login and (status in (400, 401, 403) or refused.says("could not load backend configuration")):

@@ -12,7 +12,16 @@ from elile_operator.api.meta import MAX_NAME, NAME_FITS, Condition
 from elile_operator.api.model import ApiObject, Column, Crd, SpecModel, StatusModel, Time
 from elile_operator.api.rules import Checked, DurationBetween, ListType, Rule, matches
 from elile_operator.api.sources import NO_LONGER_OPTIONAL, ONE_KIND, SHAPED, Source
-from elile_operator.api.syntax import MAX_LABEL, MAX_ROLE, MAX_SUBDOMAIN, dns_subdomain, free_metadata, role_name
+from elile_operator.api.syntax import (
+    MAX_LABEL,
+    MAX_ROLE,
+    MAX_SUBDOMAIN,
+    MAX_VAULT_NAMESPACE,
+    dns_subdomain,
+    free_metadata,
+    role_name,
+    vault_namespace,
+)
 
 MAX_SOURCES = 64
 MAX_METADATA = 32  # labels and annotations each
@@ -61,6 +70,17 @@ class VaultAccess(SpecModel):
         ]
         | None
     ) = Field(None, description="ServiceAccount of this namespace to log in as. Absent: the server's default.")
+    namespace: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=MAX_VAULT_NAMESPACE),
+            Checked(*vault_namespace("spec.vault.namespace")),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Namespace of Vault Enterprise or OpenBao to read in, below the server's. Absent: the server's.",
+    )
 
 
 class SecretTarget(SpecModel):

@@ -71,8 +71,11 @@ class Reason(StrEnum):
     VAULT_SEALED = "VaultSealed", "The server is sealed.", AWAY
     VAULT_THROTTLED = "VaultThrottled", "The server limits the rate of requests.", AWAY
     TLS_UNTRUSTED = "TLSUntrusted", "The certificate of the server is not trusted.", AWAY
+    CA_BUNDLE_UNUSABLE = "CABundleUnusable", "The CA bundle that the VaultServer names cannot be read or used.", AWAY
     MALFORMED_RESPONSE = "MalformedResponse", "The answer is not one of Vault or OpenBao.", AWAY
     PLAIN_HTTP_REFUSED = "PlainHTTPRefused", "The server is addressed without TLS, which is not allowed.", STALLED
+    POLL_ON_TIME = "PollOnTime", "Versions are compared as often as they should be.", SILENT
+    POLL_DELAYED = "PollDelayed", "Versions are compared less often than they should be.", SILENT
     READ_STALE = "ReadStale", "For three intervals no answer, or only older ones, came from the sources.", STALE
 
     # What Vault answers.
@@ -119,6 +122,7 @@ class ServerEffect:
 
 
 _NO_ANSWER = ServerEffect(Mark.FALSE, Mark.FALSE, Mark.UNKNOWN)
+_NOT_ASKED = ServerEffect(Mark.FALSE, Mark.UNKNOWN, Mark.UNKNOWN)
 
 # The reasons a VaultServer can have: its own state, where "not now" is False; its tenants keep what they have.
 SERVER_EFFECTS: Mapping[Reason, ServerEffect] = MappingProxyType(
@@ -130,6 +134,7 @@ SERVER_EFFECTS: Mapping[Reason, ServerEffect] = MappingProxyType(
         Reason.TLS_UNTRUSTED: _NO_ANSWER,
         Reason.PLAIN_HTTP_REFUSED: _NO_ANSWER,
         Reason.MALFORMED_RESPONSE: _NO_ANSWER,
-        Reason.SPEC_INVALID: ServerEffect(Mark.FALSE, Mark.UNKNOWN, Mark.UNKNOWN),
+        Reason.CA_BUNDLE_UNUSABLE: _NOT_ASKED,
+        Reason.SPEC_INVALID: _NOT_ASKED,
     }
 )

@@ -10,6 +10,10 @@ MAX_ROLE = 128
 MAX_SUBDOMAIN = 253
 MAX_LABEL = 63
 MAX_SECRET_KEY = 253
+MAX_VAULT_NAMESPACE = 256
+
+# What Vault and OpenBao call the namespace above all others; no other one may have the name.
+ROOT_NAMESPACE = "root"
 
 NAMESPACE_PLACEHOLDER = "${namespace}"
 
@@ -66,6 +70,37 @@ def vault_path(field: str, subject: Subject = SELF) -> tuple[Rule, ...]:
             "spec.defaults of a VaultServer",
             subject,
         ),
+    )
+
+
+def vault_namespace(field: str) -> tuple[Rule, ...]:
+    """A namespace of Vault Enterprise or OpenBao, as a path; it is sent as a header."""
+    return _namespace(
+        field,
+        rf"(^|/)({ROOT_NAMESPACE}|{_NO_NAMESPACES})(/|$)",
+        f"must not hold {ROOT_NAMESPACE}, sys, audit, auth, cubbyhole or identity, which no namespace can be called; "
+        "remove them",
+    )
+
+
+def login_namespace(field: str) -> tuple[Rule, ...]:
+    """A namespace to log in to: it may be the root one in words, where absence means another one."""
+    return _namespace(
+        field,
+        rf"(^|/)({_NO_NAMESPACES})(/|$)|^{ROOT_NAMESPACE}/|/{ROOT_NAMESPACE}(/|$)",
+        f"must not hold sys, audit, auth, cubbyhole or identity, nor {ROOT_NAMESPACE} but alone: no namespace can be "
+        "called so; remove them",
+    )
+
+
+_NO_NAMESPACES = "sys|audit|auth|cubbyhole|identity"
+
+
+def _namespace(field: str, reserved: str, refused: str) -> tuple[Rule, ...]:
+    return (
+        matches("[!-~]+", f"{field} must be plain characters without spaces, for example team-a/web"),
+        *vault_path(field),
+        free_of(reserved, f"{field} {refused}"),
     )
 
 

@@ -6,19 +6,26 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
+from elile_operator.api.auth import AUTH_IS_ONE, Auth
 from elile_operator.api.durations import LONGEST
 from elile_operator.api.meta import NAME_FITS, Condition
 from elile_operator.api.model import ApiObject, Column, Crd, SpecModel, StatusModel
-from elile_operator.api.rules import Checked, DurationBetween, ListType, Rule, between, exactly_one, free_of, matches
+from elile_operator.api.rules import Checked, DurationBetween, ListType, Rule, between, matches
 from elile_operator.api.selector import AllowedNamespaces
 from elile_operator.api.syntax import (
+    MAX_LABEL,
     MAX_MOUNT,
     MAX_ROLE,
+    MAX_SECRET_KEY,
     MAX_SUBDOMAIN,
+    MAX_VAULT_NAMESPACE,
     NAMESPACE_PLACEHOLDER,
     RESOLVED,
+    dns_label,
     dns_subdomain,
     role_name,
+    secret_key,
+    vault_namespace,
     vault_path,
 )
 
@@ -38,6 +45,27 @@ Address = Annotated[
 ]
 
 
+class CaBundleRef(SpecModel):
+    """A key of a ConfigMap that holds certificates in PEM."""
+
+    namespace: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_LABEL),
+        Checked(dns_label("spec.tls.caBundleRef.namespace")),
+    ] = Field(description="Namespace of the ConfigMap.")
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_SUBDOMAIN),
+        Checked(dns_subdomain("spec.tls.caBundleRef.name")),
+    ] = Field(description="Name of the ConfigMap.")
+    key: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_SECRET_KEY),
+        # A ConfigMap's keys have the shape of a Secret's.
+        Checked(*secret_key("spec.tls.caBundleRef.key")),
+    ] = Field(description="Key of the ConfigMap's data that holds the certificates, for example ca.crt.")
+
+
 class Tls(SpecModel):
     """How the server's certificate is verified. Verification is never skipped."""
 
@@ -55,6 +83,11 @@ class Tls(SpecModel):
         ]
         | None
     ) = Field(None, description="Certificates, in PEM, that the server's is checked against. Absent: the system's.")
+    ca_bundle_ref: CaBundleRef | None = Field(
+        None,
+        description="ConfigMap with these certificates, in place of caBundle; followed. The operator needs the right "
+        "to get it, and Ready tells how to give that.",
+    )
     server_name: (
         Annotated[
             str,
@@ -70,35 +103,11 @@ class Tls(SpecModel):
     )
 
 
-class KubernetesAuth(SpecModel):
-    """The auth method `kubernetes`: Vault asks Kubernetes whether the ServiceAccount's token is good."""
-
-    mount: Annotated[
-        str,
-        StringConstraints(min_length=1, max_length=MAX_MOUNT),
-        Checked(
-            *vault_path("spec.auth.kubernetes.mount"),
-            free_of("^auth/", "spec.auth.kubernetes.mount must be written without auth/, for example kubernetes"),
-        ),
-    ] = Field("kubernetes", description="Where the auth method is mounted, without auth/. Absent: kubernetes.")
-    audience: Annotated[
-        str,
-        StringConstraints(min_length=1, max_length=253),
-        Checked(
-            matches("[!-~]+", "spec.auth.kubernetes.audience must be one word of plain characters, for example elile"),
-            free_of(
-                r"^(https?://)?kubernetes\.default",
-                "spec.auth.kubernetes.audience must not be the one of the Kubernetes API, where Vault could then use "
-                "the tenant's token; choose a word of its own, for example elile",
-            ),
-        ),
-    ] = Field("elile", description="Audience of the tokens sent to Vault; its roles must expect it. Absent: elile.")
-
-
-class Auth(SpecModel):
-    """How tenants log in: always with a short-lived token of the tenant's own ServiceAccount."""
-
-    kubernetes: KubernetesAuth | None = Field(None, description="Log in with Vault's auth method `kubernetes`.")
+_ONE_BUNDLE = Rule(
+    "!(has(self.caBundle) && has(self.caBundleRef))",
+    "spec.tls must hold at most one of: caBundle, caBundleRef",
+    lambda v: v.ca_bundle is None or v.ca_bundle_ref is None,
+)
 
 
 class Defaults(SpecModel):
@@ -155,12 +164,18 @@ class VaultServerSpec(SpecModel):
     """What the administrator says about the server."""
 
     address: Address = Field(description="Address of the server, for example https://vault.vault.svc:8200.")
-    tls: Tls = Field(
+    namespace: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=MAX_VAULT_NAMESPACE),
+            Checked(*vault_namespace("spec.namespace")),
+        ]
+        | None
+    ) = Field(None, description="Namespace of Vault Enterprise or OpenBao to work in. Absent: the root namespace.")
+    tls: Annotated[Tls, Checked(_ONE_BUNDLE)] = Field(
         default_factory=Tls, description="How the server's certificate is verified. Absent: by the system's CAs."
     )
-    auth: Annotated[Auth, Checked(exactly_one("spec.auth", ("kubernetes",)))] = Field(
-        description="How tenants log in; exactly one method."
-    )
+    auth: Annotated[Auth, Checked(AUTH_IS_ONE)] = Field(description="How tenants log in; exactly one method.")
     defaults: Defaults = Field(
         default_factory=Defaults,
         description="What ElileSecrets that say nothing get; ${namespace} stands for their namespace.",
@@ -200,7 +215,7 @@ class VaultServerStatus(StatusModel):
 
     observed_generation: int | None = Field(None, description="The generation of the spec that the status is about.")
     conditions: Annotated[tuple[Condition, ...], ListType("map", ("type",))] = Field(
-        (), description="Ready, Reachable and Unsealed."
+        (), description="Ready, Reachable, Unsealed and PollDelayed."
     )
     flavor: Flavor | None = Field(None, description="OpenBao or Vault.")
     server_version: str | None = Field(None, description="Version that the server reports.")

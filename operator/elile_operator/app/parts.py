@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import math
 import secrets
 import socket
+from collections.abc import Callable, Hashable
 from importlib.metadata import version
 from random import SystemRandom
 from typing import Any
@@ -31,6 +33,7 @@ from elile_operator.sources.identity import Identity, TokenRequests
 from elile_operator.sources.logins import Logins
 from elile_operator.sources.reads import Entry, SharedReads
 from elile_operator.sources.servers import Servers
+from elile_operator.sources.trust import CaBundles
 
 __all__ = ["Parts"]
 
@@ -38,6 +41,10 @@ log = logging.getLogger(__name__)
 
 # Seconds for reconciles that run when the process is told to stop; kubelet gives 30 for everything.
 STOP_GRACE = 5.0
+# Whoever waits for a server that is slow holds a worker. So work is done in lanes, one for each VaultServer, as wide as
+# the settings say, and there are workers for so many lanes: one server less can be slow before another one notices.
+LANES = 8
+LOGIN_WORKERS = 2
 
 
 class Parts:
@@ -73,7 +80,7 @@ class Parts:
         )
         self._world = World(self._managed)
         metrics.track_objects(self._world.samples)
-        secret_queue: WorkQueue[ObjectKey] = self._queue("ElileSecret")
+        secret_queue: WorkQueue[ObjectKey] = self._queue("ElileSecret", self._world.server_of, settings.workers)
         server_queue: WorkQueue[ObjectKey] = self._queue("VaultServer")
         self._wakeups = Wakeups(world=self._world, secrets=secret_queue, servers=server_queue)
         self._servers = Servers(clock=clock, observer=metrics)
@@ -85,8 +92,9 @@ class Parts:
         self._events = EventWriter(
             kube, instance=socket.gethostname()[:128], now=clock.now, unique=lambda: secrets.token_hex(8)
         )
-        self._runner("VaultServer", server_queue, self._server_controller(), workers=4)
-        self._runner("ElileSecret", secret_queue, self._secret_controller(key, account), workers=settings.workers)
+        self._runner("VaultServer", server_queue, self._server_controller(account), workers=4 * LANES)
+        workers = settings.workers * LANES
+        self._runner("ElileSecret", secret_queue, self._secret_controller(key, account), workers=workers)
         self._runner("poke", pokes, self._poker, workers=4)
         world = self._world
         self.watches = [
@@ -130,8 +138,9 @@ class Parts:
     # ── groups of parts ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _sources(self, account: str) -> tuple[Logins, SharedReads[ObjectKey]]:
-        polls: WorkQueue[Entry] = self._queue("poll")
-        renewals: WorkQueue[Identity] = self._queue("login")
+        pollers = self._settings.pollers
+        polls: WorkQueue[Entry] = self._queue("poll", lambda entry: entry.identity.server, pollers)
+        renewals: WorkQueue[Identity] = self._queue("login", lambda identity: identity.server, LOGIN_WORKERS)
         logins = Logins(
             servers=self._servers,
             tokens=TokenRequests(self._kube, account=account),
@@ -150,8 +159,8 @@ class Parts:
             usable=lambda server: self._servers.trouble(server) is None,
             origin=self._servers.find,
         )
-        self._runner("poll", polls, reads, workers=self._settings.pollers)
-        self._runner("login", renewals, logins, workers=2)
+        self._runner("poll", polls, reads, workers=pollers * LANES)
+        self._runner("login", renewals, logins, workers=LOGIN_WORKERS * LANES)
         return logins, reads
 
     def _delivery(self) -> tuple[Poker, WorkQueue[PokeKey]]:
@@ -160,14 +169,17 @@ class Parts:
         poker.on_settled(self._wakeups.settled)
         return poker, pokes
 
-    def _server_controller(self) -> ServerController:
+    def _server_controller(self, account: str) -> ServerController:
         return ServerController(
             world=self._world,
             servers=self._servers,
+            bundles=CaBundles(self._kube, servers=self._servers, account=account, clock=self._clock),
             kube=self._kube,
             events=self._events,
             clock=self._clock,
             observer=self._metrics,
+            pace=self._reads.pace,
+            pollers=self._settings.pollers,
             on_usable=self._server_usable,
             on_trouble=self._wakeups.server_lost,
         )
@@ -195,8 +207,10 @@ class Parts:
 
     # ── single parts ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _queue(self, name: str) -> WorkQueue[Any]:
-        queue: WorkQueue[Any] = WorkQueue(clock=self._clock, rand=self._random.random)
+    def _queue(
+        self, name: str, lane_of: Callable[[Any], Hashable] = lambda _: None, width: float = math.inf
+    ) -> WorkQueue[Any]:
+        queue: WorkQueue[Any] = WorkQueue(clock=self._clock, rand=self._random.random, lane_of=lane_of, width=width)
 
         def sample() -> QueueSample:
             stats = queue.stats()

@@ -32,7 +32,7 @@ __all__ = ["Gatherer", "entry_of"]
 
 def entry_of(read: SourceRead) -> Entry:
     """Return the shared entry that a source reads."""
-    return Entry(Identity.of(read), read.mount, read.path, read.engine)
+    return Entry(Identity.of(read), read.mount, read.path, read.vault_namespace, read.engine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,11 @@ class World:
         found = map(self.secrets.get, self.secrets.keys())
         return [packed.told for packed in found if isinstance(packed, PackedSecret)]
 
+    def server_of(self, key: ObjectKey) -> str:
+        """Name the VaultServer that an ElileSecret reads from; none for one that is gone or cannot be read."""
+        found = self.secrets.get(key)
+        return found.server if isinstance(found, PackedSecret) else ""
+
     def observe_own_write(self, body: Body) -> None:
         """Take a Secret that was just written by us: its change wakes nobody, and neither does the watch's echo."""
         self._writing = True

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypedDict
 
+from elile_operator.api.auth import AuthMethod
 from elile_operator.api.elilesecret import ElileSecret
 from elile_operator.api.reasons import Reason
 from elile_operator.api.sources import KeyFormat, KvEngine, LeaseSource, Method, PkiSource, Source, share
+from elile_operator.api.syntax import ROOT_NAMESPACE
 from elile_operator.api.vaultserver import VaultServer, resolve
 from elile_operator.decide.violation import Violation, first_violation
 
@@ -29,6 +31,9 @@ class _Who(TypedDict):
     role: str
     namespace: str
     service_account: str
+    vault_namespace: str | None
+    method: AuthMethod
+    login_namespace: str | None
 
 
 class Engine(StrEnum):
@@ -43,7 +48,8 @@ class Engine(StrEnum):
 class SourceRead:
     """One source with every default filled in: what is read, from where, as whom. `version` None follows the latest.
 
-    `field` is what of the source names the path, for messages.
+    `field` is what of the source names the path, for messages. `vault_namespace` is where it is read and
+    `login_namespace` where the login happens; None is the root namespace.
     """
 
     name: str
@@ -56,11 +62,14 @@ class SourceRead:
     version: int | None
     engine: Engine = Engine.KV2
     field: str = "kv"
+    vault_namespace: str | None = None
+    method: AuthMethod = AuthMethod.KUBERNETES
+    login_namespace: str | None = None
 
     @property
     def where(self) -> str:
-        """Path in Vault as people write it."""
-        return f"{self.mount}/{self.path}" if self.mount else self.path
+        """Path in Vault as people write it, with its namespace: another namespace is another value."""
+        return _joined(self.vault_namespace, self.mount, self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +89,9 @@ class SourceIssue:
     write: bool
     mount: str = ""
     renew_at: float = dataclasses.field(compare=False)
+    vault_namespace: str | None = None
+    method: AuthMethod = AuthMethod.KUBERNETES
+    login_namespace: str | None = None
 
     @property
     def field(self) -> str:
@@ -88,8 +100,8 @@ class SourceIssue:
 
     @property
     def where(self) -> str:
-        """Path in Vault as people write it."""
-        return self.path
+        """Path in Vault as people write it, with its namespace."""
+        return _joined(self.vault_namespace, self.path)
 
     @property
     def is_certificate(self) -> bool:
@@ -97,6 +109,10 @@ class SourceIssue:
 
 
 Planned = SourceRead | SourceIssue
+
+
+def _joined(*parts: str | None) -> str:
+    return "/".join(part for part in parts if part)
 
 
 def _server_exists(a: Access) -> Violation | None:
@@ -146,6 +162,9 @@ def plan_reads(secret: ElileSecret, server: VaultServer) -> tuple[Planned, ...]:
         role=vault.role or default(defaults.role),
         namespace=namespace,
         service_account=vault.service_account_name or default(defaults.service_account_name),
+        vault_namespace=_below(server.spec.namespace, vault.namespace),
+        method=server.spec.auth.method,
+        login_namespace=_login_namespace(server),
     )
     return tuple(_plan(source, who, default(defaults.mount)) for source in secret.spec.sources)
 
@@ -200,3 +219,14 @@ def _certificate(name: str, pki: PkiSource, who: _Who) -> SourceIssue:
         mount=pki.mount,
         renew_at=share(pki.renew_at),
     )
+
+
+def _below(parent: str | None, namespace: str | None) -> str | None:
+    return "/".join(part for part in (parent, namespace) if part) or None
+
+
+def _login_namespace(server: VaultServer) -> str | None:
+    named = server.spec.auth.settings.namespace
+    if named is None:
+        return server.spec.namespace
+    return None if named == ROOT_NAMESPACE else named

@@ -4,6 +4,7 @@ from elile.secrets.errors import (
     SecretAccessDeniedError,
     SecretDeletedError,
     SecretMountNotFoundError,
+    SecretNamespaceNotFoundError,
     SecretNotFoundError,
     SecretsAuthenticationError,
     SecretsConfigurationError,
@@ -16,6 +17,7 @@ from elile.secrets.errors import (
     SecretsTLSError,
     SecretVersionNotFoundError,
 )
+from elile_operator.api.auth import AuthMethod
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.access import Engine, Planned, SourceRead
 from elile_operator.decide.violation import Violation
@@ -32,7 +34,8 @@ def explain_server(error: SecretsError, server: str, address: str) -> Violation:
         case SecretsTLSError():
             return Violation(
                 Reason.TLS_UNTRUSTED,
-                f"{at}: {error.detail}; put its CA into spec.tls.caBundle or correct spec.tls.serverName",
+                f"{at}: {error.detail}; put its CA into spec.tls.caBundle or into the ConfigMap of "
+                "spec.tls.caBundleRef, or correct spec.tls.serverName",
             )
         case SecretsRateLimitedError():
             return Violation(
@@ -51,18 +54,36 @@ def explain_server(error: SecretsError, server: str, address: str) -> Violation:
             )
 
 
+_LOGIN_CAUSES = {
+    AuthMethod.KUBERNETES: "the role does not expect the audience of the VaultServer or is not bound to this "
+    "ServiceAccount and namespace, the auth method has no token reviewer",
+    AuthMethod.JWT: "the role's bound_audiences do not hold the audience of the VaultServer, its bound_subject or "
+    "bound_claims do not fit this ServiceAccount and namespace, the auth method has not the keys or the issuer of this "
+    "cluster's API server",
+}
+
+
 def explain_read(error: SecretsError, read: Planned, address: str) -> Violation:
     """Return what an error says about one source, in the order from the most special to the most general."""
-    at = f"VaultServer {read.server!r}"
+    where = error.path or _api_path(read)
+    login = where.startswith("auth/")
+    namespace = read.login_namespace if login else read.vault_namespace
+    at = f"VaultServer {read.server!r}" + (f" in namespace {namespace!r}" if namespace else "")
     source = f"spec.sources[{read.name}]"
     who = f"ServiceAccount {read.namespace}/{read.service_account} with role {read.role!r}"
-    where = error.path or _api_path(read)
     match error:
-        case SecretMountNotFoundError() if where.startswith("auth/"):
+        case SecretNamespaceNotFoundError():
+            field = f"spec.auth.{read.method}.namespace" if login else "spec.vault.namespace"
+            return Violation(
+                Reason.MOUNT_NOT_FOUND,
+                f"VaultServer {read.server!r} has no namespace {namespace!r}; create it there, or correct {field}, or "
+                "spec.namespace of the VaultServer",
+            )
+        case SecretMountNotFoundError() if login:
             return Violation(
                 Reason.MOUNT_NOT_FOUND,
                 f"{at} has no auth method at {where.removesuffix('/login')}; enable it there, or correct "
-                "spec.auth.kubernetes.mount of the VaultServer",
+                f"spec.auth.{read.method}.mount of the VaultServer",
             )
         case SecretMountNotFoundError() if isinstance(read, SourceRead) and read.mount:
             return Violation(
@@ -114,9 +135,8 @@ def explain_read(error: SecretsError, read: Planned, address: str) -> Violation:
         case SecretsAuthenticationError():
             return Violation(
                 Reason.LOGIN_DENIED,
-                f"{at} refuses the login of {who} at {where}; the usual causes: the role does not expect the audience "
-                "of the VaultServer or is not bound to this ServiceAccount and namespace, the auth method has no token "
-                "reviewer, or there is no auth method at that mount",
+                f"{at} refuses the login of {who} at {where}; the usual causes: {_LOGIN_CAUSES[read.method]}, or there "
+                "is no auth method at that mount",
             )
         case SecretsConfigurationError() if isinstance(read, SourceRead):
             return Violation(Reason.SPEC_INVALID, f"{source}.{read.field} names {where}: {error.detail}")
@@ -136,8 +156,9 @@ def explain_read(error: SecretsError, read: Planned, address: str) -> Violation:
 
 
 def _api_path(read: Planned) -> str:
-    kv2 = isinstance(read, SourceRead) and read.engine is Engine.KV2
-    return f"{read.mount}/data/{read.path}" if kv2 else read.where
+    if isinstance(read, SourceRead) and read.mount:
+        return f"{read.mount}/data/{read.path}" if read.engine is Engine.KV2 else f"{read.mount}/{read.path}"
+    return read.path
 
 
 def _named_by(source: str, read: Planned) -> str:

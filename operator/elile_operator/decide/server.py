@@ -7,6 +7,7 @@ from elile.secrets.answers import ServerState
 from elile_operator.api.reasons import SERVER_EFFECTS, Reason
 from elile_operator.api.vaultserver import Flavor, VaultServer, VaultServerStatus
 from elile_operator.decide.conditions import set_conditions
+from elile_operator.decide.polling import PollState
 from elile_operator.decide.violation import Violation
 
 __all__ = ["Answer", "check_address", "judge", "server_status"]
@@ -38,19 +39,22 @@ def judge(server: VaultServer, state: ServerState) -> Violation | None:
     return Violation(Reason.VAULT_SEALED, f"VaultServer {server.metadata.name!r} at {server.spec.address} is {what}")
 
 
-def server_status(server: VaultServer, answer: Answer, now: datetime) -> VaultServerStatus:
+def server_status(server: VaultServer, answer: Answer, polls: PollState, now: datetime) -> VaultServerStatus:
     """Return the status; what a server that is away reported last (version, cluster) stays."""
     previous, state = server.status, answer.state
     reason = answer.violation.reason if answer.violation else Reason.SERVER_READY
     message = answer.violation.message if answer.violation else "the server answers and is unsealed"
     effect = SERVER_EFFECTS[reason]
+    marks = {
+        "Ready": (effect.ready, reason, message),
+        "Reachable": (effect.reachable, reason, message),
+        "Unsealed": (effect.unsealed, reason, message),
+    }
+    if polls.delayed is not None:
+        marks["PollDelayed"] = polls.mark()
     conditions = set_conditions(
         previous.conditions,
-        {
-            "Ready": (effect.ready, reason, message),
-            "Reachable": (effect.reachable, reason, message),
-            "Unsealed": (effect.unsealed, reason, message),
-        },
+        marks,
         generation=server.metadata.generation,
         now=now,
     )

@@ -17,18 +17,17 @@ A key may be scheduled and at the same time ready or running; it has at most one
 
 import asyncio
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from elile_operator.engine.backoff import Backoff
 from elile_operator.engine.clock import Clock
+from elile_operator.engine.ready import Ready
 from elile_operator.engine.schedule import Due, Priority, Schedule
 
 K = TypeVar("K", bound=Hashable)
-
-URGENT_RUN = 8  # after so many urgent keys in a row a waiting routine key has its turn: a busy tenant starves nobody
 
 
 class QueueClosedError(Exception):
@@ -57,20 +56,28 @@ class _Run:
 class WorkQueue(Generic[K]):
     """Keys to look at, for any number of workers in one event loop. Not thread-safe. None is no key.
 
-    `rand` answers in [0, 1). Every operation is O(log n) at worst, but `stats`, which is O(ready).
+    `rand` answers in [0, 1). Keys with the same `lane_of` are in one lane, of which at most `width` keys run at one
+    time: what is slow then holds up its own lane, and no other as long as there are more workers than that. Every
+    operation is O(log n) at worst, but `stats`, which is O(ready).
     """
 
-    def __init__(self, *, clock: Clock, rand: Callable[[], float], backoff: Backoff | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        rand: Callable[[], float],
+        backoff: Backoff | None = None,
+        lane_of: Callable[[K], Hashable] = lambda _: None,
+        width: float = math.inf,
+    ) -> None:
         self._clock = clock
         self._rand = rand
         self._backoff = backoff or Backoff()
-        # Not plain dicts: to find the first key of one is a walk over all that were removed before it.
-        self._ready: dict[Priority, OrderedDict[K, float]] = {p: OrderedDict() for p in Priority}
+        self._ready: Ready[K] = Ready(lane_of, width)
         self._running: dict[K, _Run] = {}
         self._schedule: Schedule[K] = Schedule(clock, self._fire)
         self._failures: dict[K, int] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self._urgent_run = 0
         self._closed = False
 
     # ── for everybody ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -97,13 +104,12 @@ class WorkQueue(Generic[K]):
         now = self._clock.monotonic()
         for i, key in enumerate(batch):
             self.forget(key)
-            if not any(key in ready for ready in self._ready.values()):
+            if key not in self._ready:
                 self.add_at(key, now + spread * i / len(batch))
 
     def drop(self, key: K) -> None:
         """Forget everything about `key`. A worker that has it may finish, and what it asks for then is ignored."""
-        for ready in self._ready.values():
-            ready.pop(key, None)
+        self._wake(self._ready.discard(key))
         self._schedule.cancel(key)
         self._failures.pop(key, None)
         if run := self._running.get(key):
@@ -142,14 +148,7 @@ class WorkQueue(Generic[K]):
         """The next key if one is ready, else None. It is running until `done`."""
         if self._closed:
             return None
-        urgent, routine = self._ready[Priority.URGENT], self._ready[Priority.ROUTINE]
-        if urgent and (not routine or self._urgent_run < URGENT_RUN):
-            key, _ = urgent.popitem(last=False)
-            self._urgent_run += 1
-        elif routine:
-            key, _ = routine.popitem(last=False)
-            self._urgent_run = 0
-        else:
+        if (key := self._ready.take()) is None:
             return None
         self._running[key] = _Run(self._clock.monotonic(), self._schedule.cancel(key))
         return key
@@ -157,6 +156,7 @@ class WorkQueue(Generic[K]):
     def done(self, key: K, *, after: float | None = None) -> None:
         """The worker is finished with `key`; look again `after` seconds, if given. KeyError if it was not running."""
         run = self._running.pop(key)
+        self._wake(self._ready.give_back(key))
         if after is not None and not run.dropped:
             self.add_after(key, after)
         elif run.planned is not None:
@@ -205,7 +205,7 @@ class WorkQueue(Generic[K]):
     def stats(self) -> QueueStats:
         """Counts and ages now. Walks over the ready keys."""
         now = self._clock.monotonic()
-        ages = [now - since for ready in self._ready.values() for since in ready.values()]
+        ages = [now - since for since in self._ready.ages()]
         return QueueStats(
             ready=len(ages),
             running=len(self._running),
@@ -216,7 +216,7 @@ class WorkQueue(Generic[K]):
 
     def __len__(self) -> int:
         """How many keys are ready."""
-        return sum(map(len, self._ready.values()))
+        return len(self._ready)
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -231,15 +231,8 @@ class WorkQueue(Generic[K]):
             run.again = (min(priority, run.again[0]), min(since, run.again[1]))
 
     def _push(self, key: K, priority: Priority, since: float) -> None:
-        if key in self._ready[Priority.URGENT]:
-            return
-        if (waiting := self._ready[Priority.ROUTINE].get(key)) is not None:
-            if priority is Priority.URGENT:
-                del self._ready[Priority.ROUTINE][key]
-                self._ready[Priority.URGENT][key] = waiting  # it keeps its age; a worker was already woken for it
-            return
-        self._ready[priority][key] = since
-        self._wake_one()
+        if self._ready.push(key, priority, since):
+            self._wake_one()
 
     def _ask(self, key: K, due: Due) -> None:
         if due.when <= self._clock.monotonic():
@@ -249,6 +242,10 @@ class WorkQueue(Generic[K]):
 
     def _fire(self, key: K, due: Due) -> None:
         self._add(key, due.priority, due.when)  # since it was due, not since the loop found the time
+
+    def _wake(self, workers: int) -> None:
+        for _ in range(workers):
+            self._wake_one()
 
     def _wake_one(self) -> None:
         while self._waiters:

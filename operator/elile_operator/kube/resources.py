@@ -6,6 +6,7 @@ from urllib.parse import quote
 from elile_operator.api.meta import GROUP, VERSION
 
 __all__ = [
+    "CONFIG_MAPS",
     "ELILE_SECRETS",
     "EVENTS",
     "LEASES",
@@ -50,6 +51,7 @@ class Resource:
 VAULT_SERVERS = Resource(GROUP, VERSION, "vaultservers", "VaultServer", namespaced=False)
 ELILE_SECRETS = Resource(GROUP, VERSION, "elilesecrets", "ElileSecret")
 SECRETS = Resource("", "v1", "secrets", "Secret")
+CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 PODS = Resource("", "v1", "pods", "Pod")
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")

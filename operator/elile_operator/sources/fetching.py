@@ -28,6 +28,8 @@ class Readable(Protocol):
     @property
     def path(self) -> str: ...
     @property
+    def namespace(self) -> str | None: ...
+    @property
     def engine(self) -> Engine: ...
 
 
@@ -35,15 +37,20 @@ def fetcher(entry: Readable, version: int | None, on_behalf_of: str) -> Callable
     """Return the blocking call that reads an entry."""
 
     def kv2(client: VaultClient, token: SecretStr) -> Fetched:
-        value = client.kv2_read(token, mount=entry.mount, path=entry.path, version=version, on_behalf_of=on_behalf_of)
+        value = client.within(entry.namespace).kv2_read(
+            token, mount=entry.mount, path=entry.path, version=version, on_behalf_of=on_behalf_of
+        )
         return value, None
 
     def kv1(client: VaultClient, token: SecretStr) -> Fetched:
-        data = client.kv1_read(token, mount=entry.mount, path=entry.path, on_behalf_of=on_behalf_of)
+        data = client.within(entry.namespace).kv1_read(
+            token, mount=entry.mount, path=entry.path, on_behalf_of=on_behalf_of
+        )
         return KVValue(0, data), None
 
     def path(client: VaultClient, token: SecretStr) -> Fetched:
-        answer = dict(client.ask(token, entry.path, on_behalf_of=on_behalf_of).data.reveal())
+        within = client.within(entry.namespace)
+        answer = dict(within.ask(token, entry.path, on_behalf_of=on_behalf_of).data.reveal())
         lasts = answer.pop(_TIME_TO_LIVE, None)
         seconds = float(lasts) if isinstance(lasts, int | float) and not isinstance(lasts, bool) else None
         return KVValue(0, Redacted(answer)), seconds

@@ -208,7 +208,8 @@ class Holdings(Generic[R]):
 
         def ask(client: VaultClient, token: SecretStr) -> EngineAnswer:
             given = dict(issue.parameters)
-            return client.ask(token, issue.path, parameters=given, write=issue.write, on_behalf_of=on_behalf_of)
+            within = client.within(issue.vault_namespace)
+            return within.ask(token, issue.path, parameters=given, write=issue.write, on_behalf_of=on_behalf_of)
 
         if issue.is_certificate:
             answer = await self._logins.call(identity, "issue", ask, on_behalf_of=on_behalf_of)
@@ -218,7 +219,7 @@ class Holdings(Generic[R]):
             answer = await self._call(identity.server, "issue", lambda client: ask(client, login.token))
             return self._lease(issue, answer, login)
         except _ERRORS:
-            await self._revoke_token(identity.server, login.token)
+            await self._revoke_token(issue, login.token)
             raise
 
     def _lease(self, issue: SourceIssue, answer: EngineAnswer, login: Login) -> Holding:
@@ -268,11 +269,15 @@ class Holdings(Generic[R]):
             return False
         server, token, wanted = held.issue.server, held.token, round(held.granted)
         try:
-            login = await self._call(server, "renew", lambda client: client.renew(token))
+            login = await self._call(
+                server, "renew", lambda client: client.within(held.issue.login_namespace).renew(token)
+            )
             seconds = await self._call(
                 server,
                 "renew-lease",
-                lambda client: client.renew_lease(token, held.lease_id, seconds=wanted, on_behalf_of=on_behalf_of),
+                lambda client: client.within(held.issue.vault_namespace).renew_lease(
+                    token, held.lease_id, seconds=wanted, on_behalf_of=on_behalf_of
+                ),
             )
         except _LOST:
             return False
@@ -289,18 +294,17 @@ class Holdings(Generic[R]):
         """Revoke one; what cannot be revoked ends with its time."""
         if held.ends_at <= self._clock.monotonic():
             return True
-        server = held.issue.server
         if held.token is not None:
-            done = await self._revoke_token(server, held.token)
+            done = await self._revoke_token(held.issue, held.token)
         else:
             done = await self._revoke_certificate(held)
         if done:
             self._observer.holding(kind=held.kind, action="revoked")
         return done
 
-    async def _revoke_token(self, server: str, token: SecretStr) -> bool:
+    async def _revoke_token(self, issue: SourceIssue, token: SecretStr) -> bool:
         try:
-            await self._call(server, "revoke", lambda client: client.revoke(token))
+            await self._call(issue.server, "revoke", lambda client: client.within(issue.login_namespace).revoke(token))
         except SecretAccessDeniedError:
             return True  # it had ended before
         except (SecretsError, RuntimeError) as e:  # RuntimeError: the link was closed meanwhile
@@ -315,7 +319,9 @@ class Holdings(Generic[R]):
             await self._logins.call(
                 Identity.of(held.issue),
                 "revoke-certificate",
-                lambda client, token: client.revoke_certificate(token, mount=held.issue.mount, serial=held.serial),
+                lambda client, token: client.within(held.issue.vault_namespace).revoke_certificate(
+                    token, mount=held.issue.mount, serial=held.serial
+                ),
             )
         except (*_ERRORS, RuntimeError) as e:
             fields = {"error": type(e).__name__, "serial": held.serial}

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from elile.secrets.redact import SecretStr
+from elile_operator.api.auth import AuthMethod
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.access import Planned
 from elile_operator.decide.binding import not_bound
@@ -21,16 +22,19 @@ TOKEN_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One login: everybody with the same four shares it."""
+    """One login: everybody with the same of all these shares it. `login_namespace` None is Vault's root namespace."""
 
     server: str
     role: str
     namespace: str
     service_account: str
+    method: AuthMethod = AuthMethod.KUBERNETES
+    login_namespace: str | None = None
 
     @classmethod
     def of(cls, read: Planned) -> "Identity":
-        return cls(read.server, read.role, read.namespace, read.service_account)
+        who = (read.server, read.role, read.namespace, read.service_account)
+        return cls(*who, read.method, read.login_namespace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ def _explain(error: KubeError, identity: Identity, audience: str, operator: str)
             return Violation(
                 Reason.AUDIENCE_NOT_ALLOWED,
                 f"the API server refuses a token of {account} for audience {audience!r}; correct "
-                f"spec.auth.kubernetes.audience of VaultServer {identity.server!r}",
+                f"spec.auth.{identity.method}.audience of VaultServer {identity.server!r}",
             )
         case _:
             return None

@@ -21,11 +21,12 @@ ReadError = SecretsError | IdentityError | KubeError
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry as one identity sees it: the unit that is polled."""
+    """One entry as one identity sees it: the unit that is polled. `namespace` is Vault's; None is the root one."""
 
     identity: Identity
     mount: str
     path: str
+    namespace: str | None = None
     engine: Engine = Engine.KV2
 
 

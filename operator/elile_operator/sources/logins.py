@@ -11,6 +11,7 @@ from elile.secrets.answers import Login
 from elile.secrets.errors import SecretAccessDeniedError, SecretsError
 from elile.secrets.redact import SecretStr
 from elile.secrets.vault import VaultClient
+from elile_operator.api.auth import AuthMethod
 from elile_operator.engine import Clock, Result, WorkQueue
 from elile_operator.kube.errors import KubeError
 from elile_operator.sources.flight import Flights
@@ -52,6 +53,7 @@ class _Session:
     token: SecretStr
     uid: str  # of the ServiceAccount: one of the same name made anew is somebody else
     link: Link
+    namespace: str | None  # of Vault, where the token is from
     granted: float  # seconds, at the login
     since: float
 
@@ -128,8 +130,10 @@ class Logins:
             return Result.absent()
         try:
             # The token is not sent anywhere: getting one proves that the ServiceAccount still is who logged in.
-            account = await self._tokens.token(key, _audience(session.link))
-            renewed = await session.link.call("renew", lambda client: client.renew(session.token))
+            account = await self._tokens.token(key, session.link.server.spec.auth.settings.audience)
+            renewed = await session.link.call(
+                "renew", lambda client: client.within(session.namespace).renew(session.token)
+            )
         except IdentityError:
             self._sessions.pop(key, None)
             await self._revoke(session)
@@ -172,21 +176,20 @@ class Logins:
 
     async def _log_in(self, identity: Identity, link: Link, on_behalf_of: str) -> _Session:
         login, uid = await self._exchange(identity, link, on_behalf_of)
-        session = _Session(login.token, uid, link, login.ttl, self._clock.monotonic())
+        session = _Session(login.token, uid, link, identity.login_namespace, login.ttl, self._clock.monotonic())
         self._sessions[identity] = session
         self._renewals.add_after(identity, _renew_in(login).total_seconds())
         return session
 
     async def _exchange(self, identity: Identity, link: Link, on_behalf_of: str) -> tuple[Login, str]:
         """Exchange a token of the ServiceAccount for one of the server's; the second is the account's uid."""
-        auth = link.server.spec.auth.kubernetes
-        assert auth is not None  # noqa: S101 - the only method there is, see the model's rule
+        auth, namespace = link.server.spec.auth.settings, identity.login_namespace
         outcome = "ok"
         try:
             account = await self._tokens.token(identity, auth.audience)
             login: Login = await link.call(
                 "login",
-                lambda client: client.login_kubernetes(
+                lambda client: _login_call(identity.method, client.within(namespace))(
                     mount=auth.mount, role=identity.role, jwt=account.token, on_behalf_of=on_behalf_of
                 ),
             )
@@ -203,16 +206,15 @@ class Logins:
 
     async def _revoke(self, session: _Session) -> None:
         try:
-            await session.link.call("revoke", lambda client: client.revoke(session.token))
+            await session.link.call("revoke", lambda client: client.within(session.namespace).revoke(session.token))
         except (SecretsError, RuntimeError) as e:  # RuntimeError: the link was closed meanwhile
             log.info(
                 "a login could not be revoked, it ends with its time", extra={"fields": {"error": type(e).__name__}}
             )
 
 
-def _audience(link: Link) -> str:
-    auth = link.server.spec.auth.kubernetes
-    return auth.audience if auth else ""
+def _login_call(method: AuthMethod, client: VaultClient) -> Callable[..., Login]:
+    return client.login_jwt if method is AuthMethod.JWT else client.login_kubernetes
 
 
 def _renew_in(login: Login) -> timedelta:

@@ -15,6 +15,7 @@ from elile.secrets.errors import (
 )
 from elile.secrets.redact import SecretStr
 from elile_operator.decide.access import Engine
+from elile_operator.decide.polling import Pace
 from elile_operator.engine import Clock, Result, WorkQueue
 from elile_operator.kube.errors import KubeError
 from elile_operator.sources.fetching import Marks, fetcher
@@ -22,6 +23,7 @@ from elile_operator.sources.flight import Flights
 from elile_operator.sources.identity import Identity, IdentityError
 from elile_operator.sources.known import Entry, Known, ReadError, readable, said
 from elile_operator.sources.logins import Logins
+from elile_operator.sources.pace import Pacer
 
 __all__ = ["Entry", "ReadError", "ReadObserver", "SharedReads"]
 
@@ -82,6 +84,7 @@ class SharedReads(Generic[R]):
         self._known: dict[Entry, Known[R]] = {}
         self._of_reader: dict[R, tuple[Entry, ...]] = {}
         self._flights: Flights[tuple[Entry, int | str]] = Flights("read")
+        self._pacer = Pacer()
 
     # ── who reads ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -117,6 +120,11 @@ class SharedReads(Generic[R]):
     def entries_of(self, server: str) -> list[Entry]:
         """All entries that are read from a server."""
         return [entry for entry in self._known if entry.identity.server == server]
+
+    def pace(self, server: str) -> Pace:
+        """How the polls of a server kept their intervals since this was asked last."""
+        needed = sum(1.0 / self._known[entry].interval for entry in self.entries_of(server))
+        return self._pacer.take(server, needed=needed)
 
     def follows(self, reader: R) -> bool:
         """Whether a reader will be told of the next change of its entries: this process has read all of them."""
@@ -185,7 +193,7 @@ class SharedReads(Generic[R]):
             await self._logins.call(
                 entry.identity,
                 "write",
-                lambda client, token: client.kv2_write(
+                lambda client, token: client.within(entry.namespace).kv2_write(
                     token, mount=entry.mount, path=entry.path, data=values, cas=0, on_behalf_of=on_behalf_of
                 ),
                 on_behalf_of=on_behalf_of,
@@ -252,7 +260,7 @@ class SharedReads(Generic[R]):
             found = await self._logins.call(
                 entry.identity,
                 "metadata",
-                lambda client, token: client.kv2_metadata(
+                lambda client, token: client.within(entry.namespace).kv2_metadata(
                     token, mount=entry.mount, path=entry.path, on_behalf_of=on_behalf_of
                 ),
                 on_behalf_of=on_behalf_of,
@@ -356,7 +364,10 @@ class SharedReads(Generic[R]):
         known.error = None
         if not known.refused:  # the versions can be read and a value cannot: the next try is to come later, not sooner
             known.failures = 0
-        known.looked, known.compared = self._clock.monotonic(), self._clock.now()
+        now = self._clock.monotonic()
+        if known.looked is not None:
+            self._pacer.note(known.entry.identity.server, gap=now - known.looked, interval=known.interval)
+        known.looked, known.compared = now, self._clock.now()
 
     def _failed(self, entry: Entry, known: Known[R], error: ReadError) -> None:
         known.error, known.failures = error, known.failures + 1

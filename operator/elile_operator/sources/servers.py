@@ -1,6 +1,7 @@
 """Every VaultServer with the link to it and what is known of its health."""
 
-from elile_operator.api.vaultserver import VaultServer
+from elile_operator.api.reasons import Reason
+from elile_operator.api.vaultserver import CaBundleRef, VaultServer
 from elile_operator.decide.violation import Violation
 from elile_operator.engine import Clock
 from elile_operator.sources.link import Link, VaultObserver
@@ -16,15 +17,27 @@ class Servers:
         self._observer = observer
         self._links: dict[str, Link] = {}
         self._trouble: dict[str, Violation] = {}
+        self._bundles: dict[str, tuple[CaBundleRef, str]] = {}
 
-    def link(self, server: VaultServer) -> Link:
-        """Return the link for a server as its spec is now."""
+    def link(self, server: VaultServer) -> Link | None:
+        """Return the link for a server as its spec is now; None while the CA bundle that it names was not read."""
         name, known = server.metadata.name, self._links.get(server.metadata.name)
-        if known is not None and known.server.metadata.uid == server.metadata.uid and known.server.spec == server.spec:
+        trusting = self._trusting(server)
+        if trusting is None:
+            if known is not None:
+                self._close(name)
+            self._trouble.setdefault(name, _not_read(name))
+            return None
+        same = known is not None and known.server.metadata.uid == server.metadata.uid
+        if known is not None and same and known.server.spec == trusting.spec:
             return known
-        self.forget(name)
-        self._links[name] = Link(server, clock=self._clock, observer=self._observer)
+        self._close(name)
+        self._links[name] = Link(trusting, clock=self._clock, observer=self._observer)
         return self._links[name]
+
+    def trust(self, name: str, ref: CaBundleRef, pem: str) -> None:
+        """Note what the ConfigMap holds that a server names; another bundle is another link."""
+        self._bundles[name] = (ref, pem)
 
     def find(self, name: str) -> Link | None:
         """Return the link in use, or None before the first use."""
@@ -42,12 +55,34 @@ class Servers:
         return (before is None) != (violation is None)
 
     def forget(self, name: str) -> None:
-        """Close the link of a server that is gone or changed."""
-        self._trouble.pop(name, None)
-        if link := self._links.pop(name, None):
-            link.close()
+        """Close the link of a server that is gone."""
+        self._bundles.pop(name, None)
+        self._close(name)
 
     def close(self) -> None:
         """Close all links."""
         for name in list(self._links):
             self.forget(name)
+
+    def _close(self, name: str) -> None:
+        self._trouble.pop(name, None)
+        if link := self._links.pop(name, None):
+            link.close()
+
+    def _trusting(self, server: VaultServer) -> VaultServer | None:
+        """Return the server with the bundle in its spec, wherever it is from."""
+        tls = server.spec.tls
+        if tls.ca_bundle_ref is None:
+            return server
+        ref, pem = self._bundles.get(server.metadata.name, (None, None))
+        if ref != tls.ca_bundle_ref:
+            return None
+        trust = tls.model_copy(update={"ca_bundle": pem, "ca_bundle_ref": None})
+        return server.model_copy(update={"spec": server.spec.model_copy(update={"tls": trust})})
+
+
+def _not_read(name: str) -> Violation:
+    return Violation(
+        Reason.SERVER_NOT_READY,
+        f"the CA bundle of VaultServer {name!r} was not read yet; its own conditions tell what it waits for",
+    )

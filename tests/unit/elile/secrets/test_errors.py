@@ -19,6 +19,7 @@ from elile.secrets.errors import (
     SecretDeletedError,
     SecretManagedElsewhereError,
     SecretMountNotFoundError,
+    SecretNamespaceNotFoundError,
     SecretNotFoundError,
     SecretsAuthenticationError,
     SecretsClosedError,
@@ -50,6 +51,7 @@ EVERY = [
             SecretNotFoundError,
             SecretVersionNotFoundError,
             SecretMountNotFoundError,
+            SecretNamespaceNotFoundError,
             SecretAccessDeniedError,
             SecretsAuthenticationError,
             SecretsRoleNotFoundError,
@@ -79,6 +81,7 @@ def test_the_set_is_closed_and_all_of_it_is_exported() -> None:
     [
         (SecretVersionNotFoundError, SecretNotFoundError),
         (SecretMountNotFoundError, SecretNotFoundError),
+        (SecretNamespaceNotFoundError, SecretMountNotFoundError),
         (SecretDeletedError, SecretNotFoundError),
         (SecretsRoleNotFoundError, SecretsAuthenticationError),
         (SecretsSealedError, SecretsUnavailableError),

@@ -13,12 +13,17 @@ from urllib.parse import unquote
 import hvac
 import hvac.exceptions
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from elile.secrets.answers import Flavor, KVMetadata, KVVersionState
 from elile.secrets.errors import (
     SecretAccessDeniedError,
     SecretDeletedError,
     SecretMountNotFoundError,
+    SecretNamespaceNotFoundError,
     SecretNotFoundError,
     SecretsAuthenticationError,
     SecretsError,
@@ -551,3 +556,91 @@ class TestSealed:
             sealed.revoke(ROOT)
         with fails(SecretsSealedError, f"auth/token/lookup-self: {detail}"):
             sealed.is_valid(ROOT)
+
+
+SIGNER = ec.generate_private_key(ec.SECP256R1())
+
+
+def signed(*audiences: str, namespace: str = "shop") -> SecretStr:
+    """A ServiceAccount's token with a signature that holds."""
+
+    def part(content: bytes) -> str:
+        return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+    now = int(time.time())
+    claims = {"sub": f"system:serviceaccount:{namespace}:app", "aud": audiences, "nbf": now - 60, "iat": now - 60}
+    claims |= {"exp": now + 600, "kubernetes.io": {"namespace": namespace}}
+    text = f"{part(json.dumps({'alg': 'ES256'}).encode())}.{part(json.dumps(claims).encode())}"
+    r, s = decode_dss_signature(SIGNER.sign(text.encode(), ec.ECDSA(SHA256())))
+    return SecretStr(f"{text}.{part(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}")
+
+
+@pytest.fixture(scope="module")
+def jwt_mount(bao: Bao) -> str:
+    """The mount of an auth method that checks signatures itself, in the namespace `blues`."""
+    bao.call("POST", "sys/namespaces/blues", {})
+    bao.call("POST", "blues/sys/auth/blue", {"type": "jwt"})
+    key = SIGNER.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    bao.call("POST", "blues/auth/blue/config", {"jwt_validation_pubkeys": [key]})
+    role = {"role_type": "jwt", "user_claim": "sub", "bound_audiences": ["elile", "others"], "token_policies": "reader"}
+    bound = {"bound_claims": {"/kubernetes.io/namespace": "shop"}}
+    bao.call("POST", "blues/auth/blue/role/app", {**role, **bound, "token_ttl": "70s"})
+    bao.call("PUT", "blues/sys/policies/acl/reader", {"policy": READER.replace("secret/", "inner/kv/")})
+    return "blue"
+
+
+class TestNamespaces:
+    def test_a_login_by_jwt_in_a_namespace(self, client: VaultClient, jwt_mount: str) -> None:
+        inside = client.within("blues")
+        login = inside.login_jwt(mount=jwt_mount, role="app", jwt=signed("vault", "others"), on_behalf_of="shop/db")
+        assert (login.ttl, login.renewable) == (70.0, True)
+        assert inside.renew(login.token).ttl == 70.0
+        inside.revoke(login.token)
+        with fails(SecretAccessDeniedError, "auth/token/renew-self: permission denied", login.token.reveal()):
+            inside.renew(login.token)
+
+    @pytest.mark.parametrize(
+        ("role", "token", "kind", "detail"),
+        [
+            pytest.param("nobody", signed("elile"), SecretsRoleNotFoundError, "the auth method knows no such role"),
+            pytest.param("app", signed("vault"), SecretsAuthenticationError, "the login was refused", id="audience"),
+            pytest.param(
+                "app", signed("elile", namespace="web"), SecretsAuthenticationError, "the login was refused", id="claim"
+            ),
+            pytest.param("app", jwt_known, SecretsAuthenticationError, "the login was refused", id="signature"),
+        ],
+    )
+    def test_a_login_by_jwt_that_is_refused(
+        self, client: VaultClient, jwt_mount: str, role: str, token: SecretStr, kind: type[SecretsError], detail: str
+    ) -> None:
+        with fails(kind, f"auth/blue/login: {detail}", token.reveal()):
+            client.within("blues").login_jwt(mount=jwt_mount, role=role, jwt=token)
+
+    def test_an_auth_method_without_keys_refuses(self, bao: Bao, client: VaultClient) -> None:
+        bao.call("POST", "sys/auth/keyless", {"type": "jwt"})
+        with fails(SecretsAuthenticationError, "auth/keyless/login: the login was refused"):
+            client.login_jwt(mount="keyless", role="app", jwt=signed("elile"))
+
+    def test_a_token_of_the_parent_reads_in_the_child(self, bao: Bao, client: VaultClient, jwt_mount: str) -> None:
+        bao.call("POST", "blues/sys/namespaces/inner", {})
+        bao.call("POST", "blues/inner/sys/mounts/kv", {"type": "kv", "options": {"version": "2"}})
+        wait_for_upgrade(bao, "blues/inner/kv")
+        bao.write("open", {"k": "inside"}, mount="blues/inner/kv")
+        login = client.within("blues").login_jwt(mount=jwt_mount, role="app", jwt=signed("elile"))
+        inner = client.within("blues/inner")
+        assert inner.kv2_read(login.token, mount="kv", path="open").data.reveal() == {"k": "inside"}
+        with fails(SecretAccessDeniedError, "kv/data/open: permission denied"):
+            client.within("blues").kv2_read(login.token, mount="kv", path="open")
+
+    def test_a_namespace_that_does_not_exist_is_no_missing_path(self, client: VaultClient) -> None:
+        nowhere = client.within("nowhere")
+        with fails(SecretNamespaceNotFoundError, "secret/data/open: the namespace does not exist"):
+            nowhere.kv2_read(ROOT, mount="secret", path="open")
+        with fails(SecretNamespaceNotFoundError, "auth/jwt/login: the namespace does not exist"):
+            nowhere.login_jwt(mount="jwt", role="app", jwt=signed("elile"))
+
+    def test_the_client_itself_stays_where_it_is(self, client: VaultClient) -> None:
+        assert client.within("blues").endpoint.namespace == "blues"
+        assert client.within(None) is client
+        assert client.endpoint.namespace is None
+        assert client.within("blues").within(None).endpoint == client.endpoint

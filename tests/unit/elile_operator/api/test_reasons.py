@@ -34,6 +34,7 @@ def test_what_is_delivered_stays_ready_while_vault_gives_no_answer() -> None:
         Reason.VAULT_SEALED,
         Reason.VAULT_THROTTLED,
         Reason.TLS_UNTRUSTED,
+        Reason.CA_BUNDLE_UNUSABLE,
         Reason.MALFORMED_RESPONSE,
         Reason.READ_STALE,
     }

@@ -7,7 +7,9 @@ from elile_operator.api.syntax import (
     dns_subdomain,
     is_secret_key,
     key_or_pointer,
+    login_namespace,
     role_name,
+    vault_namespace,
     vault_path,
 )
 
@@ -36,6 +38,27 @@ def test_a_path_of_defaults_may_hold_the_namespace_and_nothing_like_it() -> None
     assert holds(vault_path("f", RESOLVED), "teams/${namespace}/a")
     assert not holds(vault_path("f", RESOLVED), "teams/${name}/a")
     assert not holds(vault_path("f", RESOLVED), "teams/${namespace}/")
+
+
+@pytest.mark.parametrize("name", ["a", "team-a/web", "Team.A", "roots", "a/my-sys", "authors"])
+def test_namespaces_of_vault(name: str) -> None:
+    assert holds(vault_namespace("f"), name)
+    assert holds(login_namespace("f"), name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/a", "a/", "a//b", "..", "a b", "größe", "a\nX-Vault-Token: b", "sys", "a/auth", "cubbyhole/a", "identity",
+     "audit/a", "root/a", "a/root", "a/root/b", "${namespace}", "a%2fb"],
+)  # fmt: skip
+def test_what_is_no_namespace_of_vault(name: str) -> None:
+    assert not holds(vault_namespace("f"), name)
+    assert not holds(login_namespace("f"), name)
+
+
+def test_only_a_login_names_the_root_namespace() -> None:
+    assert holds(login_namespace("f"), "root")
+    assert not holds(vault_namespace("f"), "root")
 
 
 @pytest.mark.parametrize("key", ["a", "db_password", "ca.crt", ".pgpass", "-", "a" * 253])

@@ -56,6 +56,21 @@ def test_the_entry_of_a_read(stage: Stage) -> None:
     assert entry_of(read) == Entry(Identity("default", "elile", "shop", "default"), "secret", "db")
 
 
+async def test_the_same_path_in_a_namespace_is_another_entry(stage: Stage) -> None:
+    stage.vault.write("db", mount="team-a/secret", password="of the team")
+    root = gatherer(stage, source("db"))
+    inside = replace(root, plan=[replace(root.plan[0], vault_namespace="team-a")])
+    assert entry_of(inside.plan[0]) != entry_of(root.plan[0])
+    stage.reads.subscribe(DB, {entry_of(inside.plan[0]): frozenset()}, interval=timedelta(minutes=1))
+    got = await inside.values()
+    assert not isinstance(got, Violation)
+    statuses, contents = got
+    assert statuses == (SourceStatus(name="db", path="team-a/secret/db", version=1),)
+    assert contents[0].content is not None
+    assert contents[0].content.reveal() == {"password": "of the team"}
+    assert await inside.versions(max_age=0.0) == statuses
+
+
 async def test_versions(stage: Stage) -> None:
     found = await gatherer(stage, source("db"), source("mail"), source("pinned", version=1)).versions(max_age=60.0)
     assert isinstance(found, Violation), "the third is not there"

@@ -15,17 +15,21 @@ from elile.secrets.errors import (
 )
 from elile_operator.api.reasons import Reason
 from elile_operator.controllers.server import ServerController
+from elile_operator.decide.polling import Pace
 from elile_operator.decide.violation import Violation
 from elile_operator.engine import ObjectKey, Result
 from elile_operator.kube.errors import KubeConflictError, KubeUnavailableError
-from elile_operator.kube.resources import VAULT_SERVERS
+from elile_operator.kube.resources import CONFIG_MAPS, VAULT_SERVERS
+from elile_operator.sources.trust import CaBundles
 from tests.fakes.api import vault_server
+from tests.fakes.http import Authority
 from tests.fakes.vault import READY
-from tests.unit.elile_operator.controllers.stage import SERVER
+from tests.unit.elile_operator.controllers.stage import ACCOUNT, SERVER
 from tests.unit.elile_operator.controllers.stage import Stage as Parts
 
 AT = "VaultServer 'default' at https://vault.test:8200"
 SOON, LATER = Result.after(timedelta(seconds=0.25)), Result.after(timedelta(seconds=30))
+CLOSER = Result.after(timedelta(seconds=10))
 
 
 class Stage(Parts):
@@ -35,14 +39,18 @@ class Stage(Parts):
         super().__init__(monkeypatch)
         self.usable: list[str] = []
         self.lost: list[str] = []
+        self.pace = Pace(0, 0, 0.0, 0.0, 0.0)
         self.ready: list[tuple[str, bool | None]] = []
         self.controller = ServerController(
             world=self.world,
             servers=self.servers,
+            bundles=CaBundles(self.kube, servers=self.servers, account=ACCOUNT, clock=self.clock),  # type: ignore[arg-type]
             kube=self.kube,  # type: ignore[arg-type]
             events=self.events,
             clock=self.clock,
             observer=self,
+            pace=lambda _: self.pace,
+            pollers=16,
             on_usable=self.usable.append,
             on_trouble=self.lost.append,
         )
@@ -120,6 +128,52 @@ async def test_another_version_of_the_server_is_written_without_an_event(stage: 
     assert stage.events.reasons == ["ServerReady"]
 
 
+def delayed(stage: Stage) -> tuple[str, str]:
+    found = stage.condition("PollDelayed", resource=VAULT_SERVERS, key=SERVER)
+    return found.status.value, found.reason
+
+
+async def test_polls_that_are_late_are_said_once_and_so_is_their_end(stage: Stage) -> None:
+    stage.pace = Pace(10, 0, 0.0, 0.0, 1.0)
+    await stage.look()
+    assert delayed(stage) == ("False", "PollOnTime")
+    assert stage.events.reasons == ["ServerReady"], "that is no news"
+    stage.pace = Pace(10, 10, 30.0, 60.0, 900.0)
+    assert await stage.look() == CLOSER
+    assert delayed(stage) == ("False", "PollOnTime")
+    assert await stage.look() == LATER
+    assert delayed(stage) == ("True", "PollDelayed")
+    kind, reason, note, warning = stage.events.told[-1]
+    assert (kind, reason, warning) == ("VaultServer default", "PollDelayed", True)
+    assert "raise spec.limits.requestsPerSecond from 500 to 1125" in note
+    stage.calls()
+    assert await stage.look() == LATER
+    assert stage.calls() == ["state "], "nothing is written again"
+    stage.pace = Pace(10, 0, 0.0, 0.0, 1.0)
+    await stage.look()
+    await stage.look()
+    assert delayed(stage) == ("False", "PollOnTime")
+    assert stage.events.told[-1][1:] == ("PollOnTime", Reason.POLL_ON_TIME.sentence, False)
+
+
+async def test_a_server_that_is_away_says_of_its_polls_what_it_said(stage: Stage) -> None:
+    stage.pace = Pace(10, 10, 30.0, 60.0, 900.0)
+    await stage.look()
+    await stage.look()
+    stage.pace = Pace(0, 0, 0.0, 0.0, 900.0)
+    stage.vault.down = SecretsUnavailableError("no answer in time")
+    assert await stage.look() == SOON
+    assert delayed(stage) == ("True", "PollDelayed")
+    stage.remove(VAULT_SERVERS, "", "default")
+    await stage.look()
+    stage.serve()
+    stage.vault.down = None
+    await stage.look()
+    found = stage.kube.find(VAULT_SERVERS, "", "default")
+    assert found is not None
+    assert [c["type"] for c in found["status"]["conditions"]] == ["Ready", "Reachable", "Unsealed"], "it is another one"
+
+
 # ── a server that is not ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -138,7 +192,8 @@ async def test_another_version_of_the_server_is_written_without_an_event(stage: 
         pytest.param(
             SecretsTLSError("the certificate has expired"),
             "TLSUntrusted",
-            f"{AT}: the certificate has expired; put its CA into spec.tls.caBundle or correct spec.tls.serverName",
+            f"{AT}: the certificate has expired; put its CA into spec.tls.caBundle or into the ConfigMap of "
+            "spec.tls.caBundleRef, or correct spec.tls.serverName",
             ("False", "False", "Unknown"),
             SOON,
             id="TLS",
@@ -221,6 +276,38 @@ async def test_an_outage_with_two_causes_is_lost_once(stage: Stage) -> None:
         await stage.look()
     assert stage.events.reasons == ["ServerReady", "VaultUnreachable", "TLSUntrusted"]
     assert stage.lost == ["default"]
+
+
+async def test_a_server_waits_for_the_bundle_that_it_names_and_so_do_its_objects(stage: Stage) -> None:
+    stage.serve(tls={"caBundleRef": {"namespace": "vault", "name": "ca", "key": "ca.crt"}})
+    assert stage.servers.link(stage.world.servers.get(SERVER)) is None  # type: ignore[arg-type]
+    assert await stage.look() == Result.after(timedelta(seconds=5))
+    message = "ConfigMap vault/ca of spec.tls.caBundleRef does not exist; create it, or correct namespace and name"
+    assert stage.message() == ("CABundleUnusable", message)
+    assert stage.conditions() == {"Ready": "False", "Reachable": "Unknown", "Unsealed": "Unknown"}
+    assert stage.servers.trouble("default") == Violation(Reason.CA_BUNDLE_UNUSABLE, message)
+    assert stage.vault.calls == []
+    meta = {"namespace": "vault", "name": "ca"}
+    stage.kube.put(CONFIG_MAPS, {"metadata": meta, "data": {"ca.crt": Authority().pem}})
+    assert await stage.look() == LATER
+    assert stage.message()[0] == "ServerReady"
+    assert stage.usable == ["default"]
+
+
+async def test_a_rotated_ca_ends_the_distrust(stage: Stage) -> None:
+    stage.serve(tls={"caBundleRef": {"namespace": "vault", "name": "ca", "key": "ca.crt"}})
+    meta = {"namespace": "vault", "name": "ca"}
+    stage.kube.put(CONFIG_MAPS, {"metadata": meta, "data": {"ca.crt": Authority().pem}})
+    await stage.look()
+    stage.vault.down = SecretsTLSError("the certificate is signed by an unknown authority")
+    assert await stage.look() == SOON
+    before = stage.servers.find("default")
+    stage.kube.put(CONFIG_MAPS, {"metadata": meta, "data": {"ca.crt": Authority().pem}})
+    stage.vault.down = None
+    await stage.clock.advance(5.0)
+    assert await stage.look() == LATER
+    assert stage.servers.find("default") is not before
+    assert stage.usable == ["default", "default"]
 
 
 # ── objects that cannot be used ──────────────────────────────────────────────────────────────────────────────────────

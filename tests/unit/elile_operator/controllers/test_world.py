@@ -46,6 +46,14 @@ def test_an_unreadable_object_without_most_of_its_metadata(stage: Stage) -> None
     assert found.metadata == ObjectMeta(name="default", namespace=None, uid="", generation=0)
 
 
+def test_the_server_of_an_object(stage: Stage) -> None:
+    assert stage.world.server_of(DB) == "", "not there yet"
+    stage.want("db", vault={"server": "second"})
+    assert stage.world.server_of(DB) == "second"
+    stage.put(ELILE_SECRETS, elile_secret(generation=4, colour="blue"))
+    assert stage.world.server_of(DB) == "", "what cannot be read names none"
+
+
 def test_objects_are_found_by_what_they_name(stage: Stage) -> None:
     stage.want("db", vault={"server": "second"}, delivery={"secret": {"name": "credentials"}})
     stage.edit(ELILE_SECRETS, "shop", "db", lambda body: body.update(status={"secretName": "former"}))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from elile_operator.api.auth import AuthMethod
 from elile_operator.api.reasons import Reason
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.decide.access import Access, Engine, Planned, SourceIssue, SourceRead, check_access, plan_reads
@@ -76,6 +77,33 @@ def test_the_server_says_which_namespaces_may_use_it(
             {"defaults": {"role": "other", "serviceAccountName": "other", "mount": "other"}},
             {"role": "mine", "service_account": "me", "mount": "own", "path": "a/b", "version": 7},
             id="what the object says wins",
+        ),
+        pytest.param(
+            {},
+            {"namespace": "team-a"},
+            {"vault_namespace": "team-a", "login_namespace": "team-a"},
+            id="namespace of the server, for the login too",
+        ),
+        pytest.param(
+            {"vault": {"namespace": "web/blue"}},
+            {"namespace": "team-a"},
+            {"vault_namespace": "team-a/web/blue", "login_namespace": "team-a"},
+            id="namespace below the server's, with a login at the server's",
+        ),
+        pytest.param(
+            {"vault": {"namespace": "web"}}, {}, {"vault_namespace": "web"}, id="namespace below the root, login there"
+        ),
+        pytest.param(
+            {},
+            {"namespace": "team-a", "auth": {"jwt": {"namespace": "platform"}}},
+            {"vault_namespace": "team-a", "login_namespace": "platform", "method": AuthMethod.JWT},
+            id="login elsewhere, by jwt",
+        ),
+        pytest.param(
+            {},
+            {"namespace": "team-a", "auth": {"kubernetes": {"namespace": "root"}}},
+            {"vault_namespace": "team-a", "login_namespace": None},
+            id="login at the root",
         ),
     ],
 )

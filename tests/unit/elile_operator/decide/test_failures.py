@@ -9,6 +9,7 @@ from elile.secrets.errors import (
     SecretAccessDeniedError,
     SecretDeletedError,
     SecretMountNotFoundError,
+    SecretNamespaceNotFoundError,
     SecretNotFoundError,
     SecretsAuthenticationError,
     SecretsConfigurationError,
@@ -22,6 +23,7 @@ from elile.secrets.errors import (
     SecretsUnavailableError,
     SecretVersionNotFoundError,
 )
+from elile_operator.api.auth import AuthMethod
 from elile_operator.api.reasons import SERVER_EFFECTS, Mark, Reason
 from elile_operator.decide.access import Engine, Planned, SourceIssue
 from elile_operator.decide.failures import explain_read, explain_server
@@ -49,7 +51,8 @@ OF_THE_SERVER = [
     pytest.param(
         SecretsTLSError("the certificate has expired"),
         Reason.TLS_UNTRUSTED,
-        f"{AT}: the certificate has expired; put its CA into spec.tls.caBundle or correct spec.tls.serverName",
+        f"{AT}: the certificate has expired; put its CA into spec.tls.caBundle or into the ConfigMap of "
+        "spec.tls.caBundleRef, or correct spec.tls.serverName",
         id="tls",
     ),
     pytest.param(
@@ -100,6 +103,13 @@ OF_A_READ = [
         "VaultServer 'default' has no secrets engine at 'secret'; correct spec.sources[main].kv.mount, "
         "or enable kv v2 there",
         id="mount",
+    ),
+    pytest.param(
+        SecretNamespaceNotFoundError("the namespace does not exist", path=WHERE),
+        Reason.MOUNT_NOT_FOUND,
+        "VaultServer 'default' has no namespace None; create it there, or correct spec.vault.namespace, or "
+        "spec.namespace of the VaultServer",
+        id="namespace",
     ),
     pytest.param(
         SecretVersionNotFoundError("version 7 does not exist", path=WHERE),
@@ -253,6 +263,59 @@ WEB = replace(LEASE, name="web", path="pki/issue/web", mount="pki", write=True)
 )
 def test_an_error_names_the_field_of_its_source(read: Planned, error: SecretsError, message: str) -> None:
     assert explain_read(error, read, ADDRESS).message == message
+
+
+IN_NAMESPACES = replace(
+    READ, method=AuthMethod.JWT, vault_namespace="team-a/web", login_namespace="team-a", server="vault"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "message"),
+    [
+        pytest.param(
+            SecretNamespaceNotFoundError("the namespace does not exist", path=LOGIN),
+            Reason.MOUNT_NOT_FOUND,
+            "VaultServer 'vault' has no namespace 'team-a'; create it there, or correct spec.auth.jwt.namespace, or "
+            "spec.namespace of the VaultServer",
+            id="no namespace to log in to",
+        ),
+        pytest.param(
+            SecretNamespaceNotFoundError("the namespace does not exist", path=WHERE),
+            Reason.MOUNT_NOT_FOUND,
+            "VaultServer 'vault' has no namespace 'team-a/web'; create it there, or correct spec.vault.namespace, or "
+            "spec.namespace of the VaultServer",
+            id="no namespace to read in",
+        ),
+        pytest.param(
+            SecretMountNotFoundError("nothing is mounted there", path="auth/jwt/login"),
+            Reason.MOUNT_NOT_FOUND,
+            "VaultServer 'vault' in namespace 'team-a' has no auth method at auth/jwt; enable it there, or correct "
+            "spec.auth.jwt.mount of the VaultServer",
+            id="no auth method",
+        ),
+        pytest.param(
+            SecretsAuthenticationError("the login was refused", path="auth/jwt/login"),
+            Reason.LOGIN_DENIED,
+            f"VaultServer 'vault' in namespace 'team-a' refuses the login of {WHO} at auth/jwt/login; the usual "
+            "causes: the role's bound_audiences do not hold the audience of the VaultServer, its bound_subject or "
+            "bound_claims do not fit this ServiceAccount and namespace, the auth method has not the keys or the issuer "
+            "of this cluster's API server, or there is no auth method at that mount",
+            id="login by jwt",
+        ),
+        pytest.param(
+            SecretNotFoundError("nothing is stored there", path=WHERE),
+            Reason.PATH_NOT_FOUND,
+            "VaultServer 'vault' in namespace 'team-a/web' has nothing at secret/data/shop/db; write it, correct "
+            "spec.sources[main].kv.path, or set spec.sources[main].optional: true",
+            id="path",
+        ),
+    ],
+)
+def test_an_error_says_in_which_namespace_and_by_which_method(
+    error: SecretsError, reason: Reason, message: str
+) -> None:
+    assert explain_read(error, IN_NAMESPACES, ADDRESS) == Violation(reason, message)
 
 
 def test_every_error_of_the_library_has_a_case() -> None:

@@ -8,6 +8,7 @@ from elile.secrets.answers import Flavor as Answered
 from elile.secrets.answers import ServerState
 from elile_operator.api.reasons import SERVER_EFFECTS, Reason
 from elile_operator.api.vaultserver import Flavor, VaultServer, VaultServerStatus
+from elile_operator.decide.polling import PollState
 from elile_operator.decide.server import Answer, check_address, judge, server_status
 from elile_operator.decide.violation import Violation
 from tests.fakes.objects import EARLIER, NOW, condition, vault_server
@@ -25,7 +26,7 @@ def ready() -> VaultServer:
 
 
 def after(server: VaultServer, answer: Answer) -> VaultServer:
-    return server.model_copy(update={"status": server_status(server, answer, EARLIER)})
+    return server.model_copy(update={"status": server_status(server, answer, PollState(), EARLIER)})
 
 
 def test_plain_http_is_refused_even_when_it_was_stored_before_the_rule() -> None:
@@ -57,7 +58,7 @@ def test_a_server_that_answers_is_judged(state: ServerState, message: str | None
 
 
 def test_a_good_answer_is_told_in_full() -> None:
-    status = server_status(vault_server(), Answer(STATE, None), NOW)
+    status = server_status(vault_server(), Answer(STATE, None), PollState(), NOW)
     text = "the server answers and is unsealed"
     assert status == VaultServerStatus(
         observed_generation=2,
@@ -74,7 +75,7 @@ def test_a_good_answer_is_told_in_full() -> None:
 
 def test_nothing_new_is_nothing_to_write() -> None:
     server = ready()
-    assert server_status(server, Answer(STATE, None), NOW) == server.status
+    assert server_status(server, Answer(STATE, None), PollState(), NOW) == server.status
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_nothing_new_is_nothing_to_write() -> None:
     ],
 )
 def test_trouble_is_told_and_what_was_known_of_the_server_stays(violation: Violation, marks: str) -> None:
-    status = server_status(ready(), Answer(None, violation), NOW)
+    status = server_status(ready(), Answer(None, violation), PollState(), NOW)
     assert " ".join(c.status.value for c in status.conditions) == marks
     assert [c.type for c in status.conditions] == ["Ready", "Reachable", "Unsealed"]
     assert (status.flavor, status.server_version, status.cluster_id) == (Flavor.OPENBAO, "2.7.2", "c-1")
@@ -102,12 +103,12 @@ def test_trouble_is_told_and_what_was_known_of_the_server_stays(violation: Viola
 
 def test_every_state_of_servers_can_be_told() -> None:
     for reason in SERVER_EFFECTS.keys() - {Reason.SERVER_READY}:
-        status = server_status(vault_server(), Answer(None, Violation(reason, "m")), NOW)
+        status = server_status(vault_server(), Answer(None, Violation(reason, "m")), PollState(), NOW)
         assert [c.reason for c in status.conditions] == [reason.value] * 3
 
 
 def test_throttling_before_any_answer_tells_nothing_of_the_seal() -> None:
-    status = server_status(vault_server(), Answer(None, Violation(Reason.VAULT_THROTTLED, "m")), NOW)
+    status = server_status(vault_server(), Answer(None, Violation(Reason.VAULT_THROTTLED, "m")), PollState(), NOW)
     assert [(c.type, c.status.value) for c in status.conditions] == [
         ("Ready", "False"),
         ("Reachable", "True"),
@@ -125,18 +126,20 @@ def test_throttling_before_any_answer_tells_nothing_of_the_seal() -> None:
     ],
 )
 def test_the_last_thing_heard_of_a_server_counts(state: ServerState | None, found: tuple[Flavor, str, str]) -> None:
-    status = server_status(vault_server(status=KNOWN), Answer(state, Violation(Reason.VAULT_SEALED, "sealed")), NOW)
+    status = server_status(
+        vault_server(status=KNOWN), Answer(state, Violation(Reason.VAULT_SEALED, "sealed")), PollState(), NOW
+    )
     assert (status.flavor, status.server_version, status.cluster_id) == found
 
 
 def test_a_server_that_never_answered_is_of_no_kind() -> None:
-    status = server_status(vault_server(), Answer(None, Violation(Reason.VAULT_UNREACHABLE, "m")), NOW)
+    status = server_status(vault_server(), Answer(None, Violation(Reason.VAULT_UNREACHABLE, "m")), PollState(), NOW)
     assert (status.flavor, status.server_version, status.cluster_id) == (None, None, None)
 
 
 def test_times_tell_when_a_status_changed_last() -> None:
     server = after(ready(), Answer(None, Violation(Reason.VAULT_SEALED, "sealed")))
-    status = server_status(server, Answer(None, Violation(Reason.VAULT_UNREACHABLE, "gone")), NOW)
+    status = server_status(server, Answer(None, Violation(Reason.VAULT_UNREACHABLE, "gone")), PollState(), NOW)
     assert [(c.type, c.status.value, c.reason, c.last_transition_time) for c in status.conditions] == [
         ("Ready", "False", "VaultUnreachable", EARLIER),
         ("Reachable", "False", "VaultUnreachable", NOW),

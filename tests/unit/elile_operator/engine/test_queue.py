@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from elile_operator.engine import Backoff, Priority, QueueClosedError, WorkQueue
-from elile_operator.engine.queue import URGENT_RUN
+from elile_operator.engine.ready import URGENT_RUN
 from tests.fakes.clock import FakeClock
 
 URGENT, ROUTINE = Priority.URGENT, Priority.ROUTINE

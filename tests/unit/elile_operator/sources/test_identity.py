@@ -3,10 +3,13 @@
 import base64
 import datetime as dt
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from elile.secrets.redact import SecretStr
+from elile_operator.api.auth import AuthMethod
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.access import SourceRead
 from elile_operator.kube.errors import (
@@ -47,8 +50,8 @@ def requests(api: Api) -> TokenRequests:
     return TokenRequests(api, account="elile-system:elile-operator")  # type: ignore[arg-type]
 
 
-def test_everybody_with_the_same_four_is_one_identity() -> None:
-    def read(name: str, path: str) -> SourceRead:
+def test_everybody_with_the_same_login_is_one_identity() -> None:
+    def read(name: str, path: str, **more: Any) -> SourceRead:
         return SourceRead(
             name=name,
             server="default",
@@ -58,9 +61,12 @@ def test_everybody_with_the_same_four_is_one_identity() -> None:
             mount="secret",
             path=path,
             version=None,
+            **more,
         )
 
-    assert Identity.of(read("a", "x")) == Identity.of(read("b", "y")) == WHO
+    assert Identity.of(read("a", "x")) == Identity.of(read("b", "y", vault_namespace="web")) == WHO
+    logins = ({}, {"method": AuthMethod.JWT}, {"login_namespace": "team-a"}, {"login_namespace": "team-b"})
+    assert len({Identity.of(read("a", "x", **login)) for login in logins}) == len(logins)
 
 
 async def test_a_token_comes_with_the_uid_of_its_account() -> None:
@@ -85,16 +91,18 @@ async def test_a_token_that_says_no_uid_is_good_all_the_same(token: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("error", "reason", "message"),
+    ("error", "who", "reason", "message"),
     [
         pytest.param(
             KubeNotFoundError("POST x", status=404, reason="NotFound"),
+            WHO,
             Reason.SERVICE_ACCOUNT_NOT_FOUND,
             "ServiceAccount shop/app does not exist; create it, or correct spec.vault.serviceAccountName",
             id="no such account",
         ),
         pytest.param(
             KubeForbiddenError("POST x", status=403, reason="Forbidden"),
+            WHO,
             Reason.NAMESPACE_NOT_BOUND,
             "the operator has no rights to the Secrets and ServiceAccounts of namespace 'shop'; give them: "
             "kubectl -n shop create rolebinding elile-deliver --clusterrole=elile-deliver "
@@ -103,16 +111,25 @@ async def test_a_token_that_says_no_uid_is_good_all_the_same(token: str) -> None
         ),
         pytest.param(
             KubeInvalidError("POST x", status=422, reason="Invalid"),
+            WHO,
             Reason.AUDIENCE_NOT_ALLOWED,
             "the API server refuses a token of ServiceAccount shop/app for audience 'vault'; correct "
             "spec.auth.kubernetes.audience of VaultServer 'default'",
             id="audience",
         ),
+        pytest.param(
+            KubeInvalidError("POST x", status=422, reason="Invalid"),
+            replace(WHO, method=AuthMethod.JWT),
+            Reason.AUDIENCE_NOT_ALLOWED,
+            "the API server refuses a token of ServiceAccount shop/app for audience 'vault'; correct "
+            "spec.auth.jwt.audience of VaultServer 'default'",
+            id="audience of jwt",
+        ),
     ],
 )
-async def test_a_refusal_says_what_to_do(error: KubeError, reason: Reason, message: str) -> None:
+async def test_a_refusal_says_what_to_do(error: KubeError, who: Identity, reason: Reason, message: str) -> None:
     with pytest.raises(IdentityError) as raised:
-        await requests(Api(error)).token(WHO, "vault")
+        await requests(Api(error)).token(who, "vault")
     violation = raised.value.violation
     assert (violation.reason, violation.message) == (reason, message)
     assert (str(raised.value), raised.value.safe_text, raised.value.__cause__) == (message, message, None)

@@ -15,6 +15,7 @@ from elile.secrets.errors import (
     SecretsUnavailableError,
 )
 from elile.secrets.redact import SecretStr
+from elile_operator.api.auth import AuthMethod
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.engine import Result, WorkQueue
 from elile_operator.kube.errors import KubeUnavailableError
@@ -103,6 +104,24 @@ async def test_a_login_says_who_it_is_for(stage: Stage) -> None:
     await stage.read(on_behalf_of="shop/orders")
     assert stage.tokens.audiences == ["vault"]
     assert stage.vault.calls[0] == Call("login", "elile", "jwt of uid-account", "shop/orders")
+
+
+async def test_a_login_by_jwt_is_made_where_the_identity_says_and_lives_there(stage: Stage) -> None:
+    stage.servers.link(VaultServer.from_body(vault_server(auth={"jwt": {"audience": "many"}})))
+    identity = replace(WHO, method=AuthMethod.JWT, login_namespace="team-a")
+    await stage.read(identity=identity)
+    await stage.clock.advance(RENEW_AFTER)
+    key = stage.renewals.get_nowait()
+    assert key == identity
+    await stage.logins.reconcile(key)
+    await stage.logins.close()
+    assert stage.tokens.audiences == ["many", "many"]
+    assert [(c.operation, c.token, c.namespace) for c in stage.vault.calls] == [
+        ("login", "checked", "team-a"),
+        ("metadata", "token-1", None),
+        ("renew", "token-1", "team-a"),
+        ("revoke", "token-1", "team-a"),
+    ]
 
 
 async def test_identities_log_in_apart(stage: Stage) -> None:

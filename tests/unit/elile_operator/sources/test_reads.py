@@ -20,6 +20,7 @@ from elile.secrets.errors import (
 from elile.secrets.redact import Redacted, SecretStr
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.decide.access import Engine
+from elile_operator.decide.polling import Pace
 from elile_operator.engine import Result, Runner, WorkQueue
 from elile_operator.kube.errors import KubeUnavailableError
 from elile_operator.sources import servers as servers_module
@@ -726,8 +727,8 @@ async def test_a_refused_value_that_nobody_wants_again_is_polled_and_no_more(sta
 
 # ── engines without versions ─────────────────────────────────────────────────────────────────────────────────────────
 
-V1 = Entry(WHO, "kv1", "db", Engine.KV1)
-STATIC = Entry(WHO, "", "database/static-creds/shop", Engine.PATH)
+V1 = Entry(WHO, "kv1", "db", engine=Engine.KV1)
+STATIC = Entry(WHO, "", "database/static-creds/shop", engine=Engine.PATH)
 
 
 def static(password: str, ttl: float | None) -> Callable[[int], EngineAnswer]:
@@ -803,3 +804,48 @@ async def test_an_entry_is_created_unless_somebody_was_first(stage: Stage) -> No
     await stage.reads.create(new, {"password": SecretStr("late")}, on_behalf_of="shop/db")
     value = await stage.value(entry=new)
     assert (value.version, value.data.reveal()) == (1, {"password": "made"})
+
+
+# ── how late they are ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_polls_that_come_late_are_counted_with_what_would_be_needed(stage: Stage) -> None:
+    await stage.deliver("shop/db")
+    stage.subscribe("shop/db", every=10.0)
+    stage.vault.write("mail", user="u1")
+    stage.subscribe("shop/mail", MAIL, every=5.0)
+    await stage.clock.advance(30.0)
+    found = stage.reads.pace("default")
+    assert (found.late, found.needed) == (0, pytest.approx(0.3))
+    assert found.polls > 5
+    stage.vault.hold("metadata")
+    await stage.clock.advance(30.0)
+    stage.vault.release("metadata")
+    await stage.clock.advance(0.0)
+    found = stage.reads.pace("default")
+    assert found.late >= 1
+    assert 20.0 <= found.behind <= 30.0
+    assert stage.reads.pace("other") == Pace(0, 0, 0.0, 0.0, 0.0)
+
+
+async def test_an_outage_makes_no_poll_late(stage: Stage) -> None:
+    await stage.deliver("shop/db")
+    stage.subscribe("shop/db", every=10.0)
+    stage.usable = False
+    await stage.clock.advance(300.0)
+    stage.usable = True
+    stage.reads.look_again("default")
+    await stage.clock.advance(30.0)
+    found = stage.reads.pace("default")
+    assert (found.late, found.polls > 0) == (0, True)
+
+
+async def test_polls_that_failed_do_not_count_as_late(stage: Stage) -> None:
+    await stage.deliver("shop/db")
+    stage.subscribe("shop/db", every=10.0)
+    stage.vault.down = SecretsUnavailableError("no answer in time")
+    await stage.clock.advance(300.0)
+    stage.vault.down = None
+    await stage.clock.advance(30.0)
+    found = stage.reads.pace("default")
+    assert (found.late, found.polls > 0) == (0, True)

@@ -3,7 +3,7 @@
 import pytest
 
 from elile_operator.api.reasons import Reason
-from elile_operator.api.vaultserver import VaultServer
+from elile_operator.api.vaultserver import CaBundleRef, VaultServer
 from elile_operator.decide.violation import Violation
 from elile_operator.sources import servers as module
 from elile_operator.sources.servers import Servers
@@ -55,6 +55,33 @@ def test_a_link_lives_as_long_as_the_spec(servers: Servers, changes: dict[str, o
     assert (after is link, is_closed(link)) == (kept, not kept)
     assert servers.find("default") is after
     assert servers.trouble("default") == (SEALED if kept else None), "what is known is of the old server"
+
+
+def test_without_the_bundle_that_it_names_a_server_has_no_link(servers: Servers) -> None:
+    ref = {"namespace": "vault", "name": "ca", "key": "ca.crt"}
+    named = server(tls={"caBundleRef": ref, "serverName": "vault"})
+    plain = servers.link(server())
+    assert servers.link(named) is None
+    assert is_closed(plain)
+    trouble = servers.trouble("default")
+    assert trouble is not None
+    assert (trouble.reason, servers.find("default")) == (Reason.SERVER_NOT_READY, None)
+    servers.report("default", SEALED)
+    assert servers.link(named) is None
+    assert servers.trouble("default") == SEALED, "what a look found says more"
+    servers.report("default", None)
+
+    servers.trust("default", CaBundleRef(**ref), "PEM")
+    link = servers.link(named)
+    assert link is not None
+    tls = link.server.spec.tls
+    assert (tls.ca_bundle, tls.ca_bundle_ref, tls.server_name) == ("PEM", None, "vault")
+    assert servers.link(named) is link
+    servers.trust("default", CaBundleRef(**ref), "PEM of another CA")
+    assert servers.link(named) is not link
+    assert is_closed(link)
+    servers.forget("default")
+    assert servers.link(named) is None, "another server of the name trusts what it names itself"
 
 
 def test_servers_have_links_of_their_own(servers: Servers) -> None:
