@@ -45,7 +45,8 @@ crds: setup ## Generate crds/ from the models
 	@$(PY) -m elile_operator.api.crds crds
 
 reference: setup ## Generate docs/reference/ from the code
-	@$(PY) -m tests.golden.reasons_page && $(PY) -m tests.golden.kinds_page
+	@$(PY) -m tests.golden.reasons_page && $(PY) -m tests.golden.kinds_page && $(PY) -m tests.golden.lifecycle
+
 
 lock: setup ## Lock dependencies with hashes into requirements/
 	@scripts/lock

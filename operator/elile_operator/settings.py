@@ -111,6 +111,13 @@ class Settings(BaseSettings):
         description="After this long a reconcile is cancelled and tried again; ISO 8601 or seconds. Two minutes: every "
         "call within has a deadline of its own, this one is for what nobody foresaw.",
     )
+    standby_lag: Seconds = Field(
+        timedelta(minutes=10),
+        ge=timedelta(seconds=0),
+        description="How far behind a standby of a vault may be, ISO 8601 or seconds: what was delivered less than "
+        "this ago is not removed because its path is gone (spec.onMissing). Ten minutes: a standby that is in its "
+        "cluster is seconds behind.",
+    )
     api_timeout: Seconds = Field(
         timedelta(seconds=10),
         ge=timedelta(seconds=1),

@@ -65,6 +65,11 @@ def test_it_runs_with_its_service_account_and_no_other_rights(
         assert pod.read("password") == "q", "what was delivered stays"
         cluster.kubectl("--as=team-lead", *command.split())
         eventually("the file follows again", lambda: pod.read("password") == "r")
+        # A finalizer is put on, and off again, though the rights in the namespace may go before the object does.
+        tenant.want("db", delivery={"secret": {"mode": "Merge"}})
+        eventually("it is held", lambda: "elile.io/finalizer" in tenant.elile("db")["metadata"].get("finalizers", []))
+        tenant.wait("db", "Synced")
+        cluster.kubectl("delete", "namespace", tenant.namespace, "--timeout=30s")
     assert operator.process.returncode == 0
 
 

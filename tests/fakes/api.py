@@ -251,18 +251,26 @@ class MemoryKube:
         if status:
             assert known is not None
             return self._keep(resource, known, {**known, "status": body["status"]})
+        if known is None:
+            self._applied = {held: each for held, each in self._applied.items() if held[:3] != key}
         before = self._applied.get((*key, manager), {"metadata": {}})
         self._applied[*key, manager] = copy.deepcopy(body)
+        others = [each for held, each in self._applied.items() if held[:3] == key and held[3] != manager]
         merged = copy.deepcopy(known) if known else {"metadata": {"namespace": namespace}}
         meta = merged["metadata"]
         meta["name"] = name
         meta.setdefault("creationTimestamp", self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"))
         for part in ("labels", "annotations"):
-            meta[part] = _merge(meta.get(part), before["metadata"].get(part), asked.get(part))
-        meta["ownerReferences"] = asked.get("ownerReferences", [])
-        moment = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        meta["managedFields"] = [{"manager": str(manager), "operation": "Apply", "time": moment}]
-        merged["data"] = _merge(merged.get("data"), before.get("data"), body.get("data"))
+            kept = [each["metadata"].get(part, {}) for each in others]
+            meta[part] = _merge(meta.get(part), before["metadata"].get(part), asked.get(part), kept)
+        known_owners, had, wanted = (_by_uid(each) for each in (meta, before["metadata"], asked))
+        meta["ownerReferences"] = list(_merge(known_owners, had, wanted, []).values())
+        merged["data"] = _merge(
+            merged.get("data"), before.get("data"), body.get("data"), [each.get("data", {}) for each in others]
+        )
+        if not body.get("data") and not asked.keys() - {"namespace", "name", "uid", "resourceVersion"}:
+            del self._applied[*key, manager]  # who has no fields is no manager
+        meta["managedFields"] = self._managed(key, manager, meta.get("managedFields", []))
         merged |= {part: body[part] for part in ("apiVersion", "kind", "type") if part in body}
         return self._keep(resource, known, merged)
 
@@ -273,13 +281,20 @@ class MemoryKube:
         body = self._existing(resource, namespace, name)
         for operation in operations:
             *parents, last = [p.replace("~1", "/").replace("~0", "~") for p in operation["path"][1:].split("/")]
-            inner = body
+            inner: Any = body
             for part in parents:
                 inner = inner[part]
-            if operation["op"] == "remove":
-                del inner[last]
+            if isinstance(inner, list) and last == "-":
+                inner.append(operation["value"])
+            elif operation["op"] == "remove":
+                del inner[int(last) if isinstance(inner, list) else last]
+            elif operation["op"] in ("add", "replace"):
+                inner[last] = operation["value"]
             elif operation["op"] != "test" or inner[last] != operation["value"]:
                 raise KubeInvalidError(f"PATCH {resource.path(namespace, name)}", status=422, reason="Invalid")
+        if "deletionTimestamp" in body["metadata"] and not body["metadata"].get("finalizers"):
+            self.remove(resource, namespace or "", name)
+            return body
         return self.put(resource, body)
 
     async def merge_patch(
@@ -310,6 +325,22 @@ class MemoryKube:
             return copy.deepcopy(known)
         return self.put(resource, body)
 
+    def _managed(self, key: tuple[str, str, str], manager: str, before: list[Json]) -> list[Json]:
+        """Who applied which keys, and when; whoever wrote otherwise stays as it is."""
+        moment = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        times = {entry["manager"]: entry["time"] for entry in before if entry["operation"] == "Apply"}
+        applied = [
+            {
+                "manager": str(held[3]),
+                "operation": "Apply",
+                "time": moment if held[3] == manager else times.get(str(held[3]), moment),
+                "fieldsV1": {"f:data": {f"f:{name}": {} for name in body.get("data", {})}},
+            }
+            for held, body in self._applied.items()
+            if held[:3] == key
+        ]
+        return [*(entry for entry in before if entry["operation"] != "Apply"), *applied]
+
     def _existing(self, resource: Resource, namespace: str | None, name: str) -> Json:
         found = self.find(resource, namespace or "", name)
         if found is None:
@@ -334,11 +365,19 @@ def _comparable(body: Json) -> Json:
 
 
 def _merge(
-    known: Mapping[str, Any] | None, before: Mapping[str, Any] | None, asked: Mapping[str, Any] | None
+    known: Mapping[str, Any] | None,
+    before: Mapping[str, Any] | None,
+    asked: Mapping[str, Any] | None,
+    others: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """What an apply makes of one map: what it asked for before and asks for no more goes."""
-    kept = {k: v for k, v in (known or {}).items() if k not in (before or {})}
+    """What an apply makes of one map: what it asked for before and asks for no more goes, unless others do."""
+    held = {key for other in others for key in other}
+    kept = {k: v for k, v in (known or {}).items() if k not in (before or {}) or k in held}
     return {**kept, **(asked or {})}
+
+
+def _by_uid(meta: Mapping[str, Any]) -> dict[str, Any]:
+    return {owner["uid"]: owner for owner in meta.get("ownerReferences") or []}
 
 
 # ── objects ──────────────────────────────────────────────────────────────────────────────────────────────────────────

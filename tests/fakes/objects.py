@@ -71,6 +71,7 @@ LIVE = LiveSecret(
     annotations={"elile.io/fingerprint": str(KEY.stamp(DATA)), "elile.io/revision": "5"},
     owner_uids=frozenset({UID}),
     controller="ElileSecret db",
+    controller_uid=UID,
     applied=EARLIER,
     deleting=False,
 )

@@ -172,7 +172,7 @@ class FakeVault:
         where = f"{mount}/metadata/{path}"
         self._check(token, "metadata", where)
         if (self._full(mount), path) not in self._entries:
-            raise SecretNotFoundError("nothing is stored there", path=where)
+            raise SecretNotFoundError("nothing is stored there", path=where, confirmed=True)
         versions = self._entries[self._full(mount), path]
         states = {n: KVVersionState(v.deleted, v.destroyed, v.created) for n, v in versions.items()}
         return KVMetadata(max(versions, default=0), states)
@@ -188,7 +188,7 @@ class FakeVault:
         found = versions.get(number)
         if found is None:
             if version is None:
-                raise SecretNotFoundError("nothing is stored there", path=where)
+                raise SecretNotFoundError("nothing is stored there", path=where, confirmed=True)
             raise SecretVersionNotFoundError(f"version {version} does not exist", path=where)
         if found.deleted or found.destroyed:
             how = "destroyed" if found.destroyed else "deleted"

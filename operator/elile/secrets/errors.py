@@ -59,7 +59,15 @@ class SecretsError(Exception):
 
 
 class SecretNotFoundError(SecretsError):
-    """Nothing is stored at the path."""
+    """Nothing is stored at the path.
+
+    `confirmed`: the server itself said just that, by a 404 with an empty list of errors. Without it the answer may be a
+    proxy's, or about something else than the path.
+    """
+
+    def __init__(self, detail: str, *, path: str = "", backend: str = "vault", confirmed: bool = False) -> None:
+        super().__init__(detail, path=path, backend=backend)
+        self.confirmed = confirmed
 
 
 class SecretVersionNotFoundError(SecretNotFoundError):

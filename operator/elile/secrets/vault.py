@@ -416,7 +416,8 @@ def _from_not_found(body: Mapping[str, Any], path: str, version: int | None) -> 
         )
     if version is not None:
         return SecretVersionNotFoundError(f"version {version} does not exist", path=path)
-    return SecretNotFoundError("nothing is stored there", path=path)
+    # Also in front of a missing path may stand a proxy, whose 404 says nothing about the path.
+    return SecretNotFoundError("nothing is stored there", path=path, confirmed=body.get("errors") == [])
 
 
 def _login(body: Any) -> Login:

@@ -41,6 +41,7 @@ class SecretMode(StrEnum):
     """Whose the Secret is."""
 
     OWN = "Own"
+    MERGE = "Merge"
 
 
 class DeletionPolicy(StrEnum):
@@ -48,6 +49,13 @@ class DeletionPolicy(StrEnum):
 
     DELETE = "Delete"
     RETAIN = "Retain"
+
+
+class OnMissing(StrEnum):
+    """What becomes of what was delivered when its path is gone for good."""
+
+    KEEP = "Keep"
+    DELETE = "Delete"
 
 
 class VaultAccess(SpecModel):
@@ -117,14 +125,24 @@ class SecretTarget(SpecModel):
         free_metadata("spec.delivery.secret.annotations"),
     ] = Field(default_factory=dict, description="Annotations added to the Secret. Absent: none.")
     mode: SecretMode = Field(
-        SecretMode.OWN, description="Own: the Secret holds exactly the keys of this object. Absent: Own."
+        SecretMode.OWN,
+        description="Own: the Secret holds exactly the keys of this object. Merge: the keys are put beside those of "
+        "others, and taken out again in the end. Absent: Own.",
     )
+
+
+_ONLY_KEYS = Rule(
+    "!has(self.mode) || self.mode != 'Merge' || !(has(self.labels) || has(self.annotations))",
+    "spec.delivery.secret.labels and annotations are of a whole Secret, of which mode Merge has only some keys; "
+    "remove them, or use mode Own",
+    lambda v: v.mode is not SecretMode.MERGE or not v.model_fields_set & {"labels", "annotations"},
+)
 
 
 class Delivery(SpecModel):
     """How the values reach the pods."""
 
-    secret: SecretTarget = Field(
+    secret: Annotated[SecretTarget, Checked(_ONLY_KEYS)] = Field(
         default_factory=SecretTarget,
         description="A Secret that pods mount. Absent: one of this object's name.",
     )
@@ -172,9 +190,15 @@ class ElileSecretSpec(SpecModel):
         default_factory=Refresh,
         description="When sources are read again though nothing says that they changed. Absent: as the server says.",
     )
-    deletion_policy: DeletionPolicy = Field(
-        DeletionPolicy.DELETE,
-        description="Delete: the Secret goes with this object. Retain: it stays. Absent: Delete.",
+    on_missing: OnMissing = Field(
+        OnMissing.KEEP,
+        description="What becomes of what was delivered when its path is gone: Keep, or Delete once the server has "
+        "said so twice, 30 seconds apart. Absent: Keep.",
+    )
+    deletion_policy: DeletionPolicy | None = Field(
+        None,
+        description="Delete: the Secret, or what was merged into it, goes with this object. Retain: it stays. Absent: "
+        "Delete, for an adopted Secret Retain.",
     )
 
 
@@ -211,6 +235,7 @@ class ElileSecretStatus(StatusModel):
     revision: int | None = Field(None, description="How many distinct contents the Secret has had.")
     keys: Annotated[tuple[str, ...], ListType("atomic")] = Field((), description="Names of the Secret's keys.")
     secret_name: str | None = Field(None, description="Name of the Secret.")
+    adopted: bool = Field(False, description="Whether the Secret was taken over from somebody else, by its consent.")
     server: str | None = Field(None, description="Name of the VaultServer.")
     handled_refresh: str | None = Field(
         None, description="Last value of the annotation elile.io/refresh that was answered."
@@ -235,6 +260,15 @@ _TYPE_STAYS = Rule(
     "(has(self.type) ? self.type : 'Opaque') == (has(oldSelf.type) ? oldSelf.type : 'Opaque')",
     "spec.type cannot be changed, since the type of a Secret cannot; make a new ElileSecret",
     None,
+)
+
+
+# The other types have keys that must be there: they could never be taken out again.
+_MERGES_OPAQUE = Rule(
+    "!has(self.type) || self.type == 'Opaque' || !has(self.delivery) || !has(self.delivery.secret) || "
+    "!has(self.delivery.secret.mode) || self.delivery.secret.mode != 'Merge'",
+    "spec.delivery.secret.mode Merge needs spec.type Opaque; remove spec.type, or use mode Own",
+    lambda v: v.type is SecretType.OPAQUE or v.delivery.secret.mode is not SecretMode.MERGE,
 )
 
 
@@ -266,7 +300,7 @@ class ElileSecret(ApiObject):
         rules=(NAME_FITS,),
     )
 
-    spec: Annotated[ElileSecretSpec, Checked(_TYPE_STAYS, SOURCES_EXIST, KEPT_BESIDE_FILES)] = Field(
+    spec: Annotated[ElileSecretSpec, Checked(_TYPE_STAYS, SOURCES_EXIST, KEPT_BESIDE_FILES, _MERGES_OPAQUE)] = Field(
         description="What the team wants in its Secret."
     )
     status: ElileSecretStatus = Field(default_factory=ElileSecretStatus, description="What the operator did.")
@@ -275,3 +309,8 @@ class ElileSecret(ApiObject):
     def secret_name(self) -> str:
         """Name of the Secret that is wanted."""
         return self.spec.delivery.secret.name or self.metadata.name
+
+    @property
+    def merges(self) -> bool:
+        """Whether its keys are put into a Secret that others use as well."""
+        return self.spec.delivery.secret.mode is SecretMode.MERGE

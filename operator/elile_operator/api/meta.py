@@ -29,6 +29,9 @@ FINGERPRINT_ANNOTATION = f"{GROUP}/fingerprint"
 REVISION_ANNOTATION = f"{GROUP}/revision"
 EPOCH_ANNOTATION = f"{GROUP}/epoch"
 
+# On an object that something has to be undone for before it may go.
+FINALIZER = f"{GROUP}/finalizer"
+
 # A Secret's consent to be taken over, and an ElileSecret's wish to be refreshed now.
 ADOPT_ANNOTATION = f"{GROUP}/adopt"
 REFRESH_ANNOTATION = f"{GROUP}/refresh"
@@ -39,12 +42,25 @@ def delivered_annotation(name: str) -> str:
     return f"{GROUP}/delivered.{name}"
 
 
+def merged_annotation(name: str) -> str:
+    """The annotation on a shared Secret that marks what an ElileSecret has merged: `<revision> <fingerprint>`."""
+    return f"{GROUP}/merged.{name}"
+
+
 class FieldManager(StrEnum):
     """Who applies. One per writer: two applies by one manager remove each other's fields."""
 
     SECRETS = "elile"
     VAULTSERVER_STATUS = "elile-server"
     ELILESECRET_STATUS = "elile-secret"
+
+
+MERGERS = f"{FieldManager.SECRETS}."
+
+
+def merge_manager(name: str) -> str:
+    """The field manager of an ElileSecret that merges: one for each, or two in one Secret would take turns."""
+    return f"{MERGERS}{name}"
 
 
 # Labels and annotations with a meaning for Kubernetes or for Elile. A Secret with the right ones would be filled with

@@ -70,7 +70,8 @@ class ObjectMeta(StatusModel):
     resource_version: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
-    deletion_timestamp: str | None = None
+    finalizers: tuple[str, ...] = ()
+    deletion_timestamp: AwareDatetime | None = None
 
 
 def _seconds(value: datetime) -> str:

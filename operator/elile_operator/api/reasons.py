@@ -86,6 +86,7 @@ class Reason(StrEnum):
     PATH_NOT_FOUND = "PathNotFound", "The path does not exist.", WRONG
     VERSION_NOT_FOUND = "VersionNotFound", "The version does not exist.", WRONG
     VERSION_DELETED = "VersionDeleted", "The version is deleted or destroyed.", WRONG
+    SOURCE_GONE = "SourceGone", "The path is gone, and what was delivered went with it, as onMissing says.", WRONG
 
     # What is made of the answer. Stalled where Vault's values are fine and the spec cannot deliver them.
     KEY_NOT_FOUND = "KeyNotFound", "A key that the spec names is not there.", WRONG
@@ -103,6 +104,11 @@ class Reason(StrEnum):
     # The Secret.
     SECRET_NOT_OWNED = "SecretNotOwned", "A Secret of that name exists and belongs to somebody else.", STALLED
     SECRET_CONFLICT = "SecretConflict", "The Secret cannot be updated, or somebody else keeps changing it.", WRONG
+    KEYS_ORPHANED = (
+        "KeysOrphaned",
+        "The object went, and what it had merged into a Secret could not be taken out.",
+        SILENT,
+    )
     SECRET_CURRENT = "SecretCurrent", "The Secret holds the last values read and running pods were poked.", SILENT
     POKE_PENDING = "PokePending", "The Secret holds the last values read, not every running pod was poked yet.", SILENT
 

@@ -197,6 +197,7 @@ class Parts:
             key=key,
             account=account,
             clock=self._clock,
+            standby_lag=self._settings.standby_lag,
             observer=self._metrics,
             on_server_trouble=self._wakeups.server_suspected,
         )

@@ -88,6 +88,25 @@ class Gatherer:
         return all(isinstance(planned, SourceIssue) or planned.engine is Engine.KV2 for planned in self.plan)
 
     @property
+    def required(self) -> tuple[Entry, ...]:
+        """The entries without which nothing can be delivered; what is made when it is missing is none of them."""
+        reads = (planned for planned in self.plan if isinstance(planned, SourceRead))
+        return tuple(entry_of(read) for read in reads if not self._sources[read.name].optional)
+
+    def made(self, sources: Sequence[SourceStatus]) -> datetime | None:
+        """When the last of the versions that are new with a delivery was made; the first delivery has none."""
+        before = {source.name: source.version for source in self.secret.status.sources}
+        after = {source.name: source.version for source in sources}
+        times = [
+            self.reads.created(entry_of(read))
+            for read in self.plan
+            if isinstance(read, SourceRead)
+            and read.version is None
+            and None is not before.get(read.name) != after.get(read.name)
+        ]
+        return max((time for time in times if time is not None), default=None)
+
+    @property
     def _key(self) -> ObjectKey:
         return ObjectKey(self.secret.metadata.namespace or "", self.secret.metadata.name)
 

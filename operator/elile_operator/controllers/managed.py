@@ -125,7 +125,10 @@ class ManagedSecrets:
             kind="Secret",
             key_of=object_key,
             project=lambda body: read_secret(body, self._key),
-            indexes={"owner": lambda live: live.owner_uids},
+            indexes={
+                "owner": lambda live: live.owner_uids,
+                "merger": lambda live: [(live.namespace, name) for name in live.shares],
+            },
         )
         store.subscribe(self._changed)
         reflector = Reflector(
@@ -165,6 +168,12 @@ class ManagedSecrets:
         """Return the Secrets that have an owner with this uid: more than one after the wanted name changed."""
         managed = self._managed.get(self._name(namespace))
         found = [managed.store.get(key) for key in managed.store.by("owner", uid)] if managed else []
+        return [live for live in found if live is not None]
+
+    def shared(self, namespace: str, name: str) -> list[LiveSecret]:
+        """Return the Secrets of a namespace into which the ElileSecret of this name has merged keys."""
+        managed = self._managed.get(self._name(namespace))
+        found = [managed.store.get(key) for key in managed.store.by("merger", (namespace, name))] if managed else []
         return [live for live in found if live is not None]
 
     def observe(self, body: Body) -> None:

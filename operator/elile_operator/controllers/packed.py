@@ -14,7 +14,7 @@ from elile_operator.obs.objects import ObjectSample
 
 __all__ = ["PackedSecret"]
 
-_META = ("name", "namespace", "uid", "generation", "resourceVersion", "labels", "deletionTimestamp")
+_META = ("name", "namespace", "uid", "generation", "resourceVersion", "labels", "finalizers", "deletionTimestamp")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,25 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from elile_operator.api.elilesecret import ElileSecret, ElileSecretStatus, SourceStatus
-from elile_operator.api.meta import ConditionStatus, FieldManager
+from elile_operator.api.meta import FieldManager
 from elile_operator.api.reasons import Reason
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.controllers.gathering import Gatherer, entry_of
+from elile_operator.controllers.lasting import Lasting
+from elile_operator.controllers.leaving import Leaving
 from elile_operator.controllers.status import apply_status
-from elile_operator.controllers.world import Unreadable, World
-from elile_operator.decide.access import Access, SourceIssue, SourceRead, check_access, plan_reads
+from elile_operator.controllers.world import SupersededError, Unreadable, World
+from elile_operator.decide.access import Access, SourceRead, check_access, plan_reads
 from elile_operator.decide.binding import not_bound
-from elile_operator.decide.conditions import condition, find
+from elile_operator.decide.conditions import find
 from elile_operator.decide.fingerprint import FingerprintKey
 from elile_operator.decide.generating import check_generated
-from elile_operator.decide.lasting import ended, ends, next_refresh
-from elile_operator.decide.live import LiveSecret, read_secret
+from elile_operator.decide.lasting import ended
+from elile_operator.decide.live import LiveSecret, read_data, read_secret
 from elile_operator.decide.manifest import check_metadata, frame, manifest
-from elile_operator.decide.ownership import check_ownership
+from elile_operator.decide.merge import as_seen, check_keys, former_manager
+from elile_operator.decide.missing import removes
+from elile_operator.decide.ownership import check_ownership, compare
 from elile_operator.decide.pods import poke_targets, summarize
 from elile_operator.decide.render import Rendered, render
 from elile_operator.decide.secret import (
@@ -38,7 +42,7 @@ from elile_operator.decide.violation import Violation
 from elile_operator.delivery.poke import Poker
 from elile_operator.delivery.secrets import SecretWriter
 from elile_operator.engine import Clock, Following, ObjectKey, Result
-from elile_operator.kube.client import KubeClient
+from elile_operator.kube.client import Json, KubeClient
 from elile_operator.kube.errors import KubeConflictError, KubeForbiddenError, KubeInvalidError, KubeNotFoundError
 from elile_operator.kube.events import Events
 from elile_operator.kube.resources import ELILE_SECRETS
@@ -53,7 +57,8 @@ log = logging.getLogger(__name__)
 # What ends without an event that the operator could see; the others are watched or polled.
 UNWATCHED = frozenset({Reason.SECRET_NOT_OWNED, Reason.SECRET_CONFLICT, Reason.NAMESPACE_NOT_BOUND})
 LOOK_AGAIN = timedelta(seconds=30)
-LEAST_WAIT = timedelta(seconds=1)
+# Polls tell of another answer, not of the same one once more.
+UNTIL_GONE = timedelta(seconds=10)
 
 
 class SecretObserver(Protocol):
@@ -68,7 +73,8 @@ class SecretController:
     """Reconciles ElileSecrets.
 
     It is woken by the object itself, its Secret, its pods, its server, and by polls that found another version; it
-    asks for no time of its own but the moment at which an object that cannot be compared becomes stale.
+    asks for no time of its own but the moment at which an object that cannot be compared becomes stale, and while it
+    is open whether a path is gone for good.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class SecretController:
         key: FingerprintKey,
         account: str,
         clock: Clock,
+        standby_lag: timedelta,
         observer: SecretObserver,
         on_server_trouble: Callable[[str], None],
     ) -> None:
@@ -101,13 +108,28 @@ class SecretController:
         self._clock = clock
         self._observer = observer
         self._on_server_trouble = on_server_trouble
+        self._lasting = Lasting(holdings=holdings, reads=reads, events=events, clock=clock)
+        self._leaving = Leaving(
+            world=world,
+            lasting=self._lasting,
+            kube=kube,
+            writer=writer,
+            events=events,
+            key=key,
+            clock=clock,
+            standby_lag=standby_lag,
+            on_deleted=lambda: observer.secret_written(operation="deleted"),
+        )
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring one object in line."""
         secret = self._world.secret(key)
         if secret is None or (isinstance(secret, ElileSecret) and secret.metadata.deletion_timestamp):
             self._reads.unsubscribe(key)
-            await self._holdings.release(key)
+            if isinstance(secret, ElileSecret):
+                return await self._leaving.object_goes(secret)
+            await self._holdings.release(key)  # one that went without its finalizer
+            self._holdings.forget(key)
             return Result.absent()
         if isinstance(secret, Unreadable):
             # Its own status cannot be built from what cannot be read; CEL refuses this unless the CRD is another one.
@@ -117,16 +139,20 @@ class SecretController:
             return Result.done()
         if self._world.live.following(key.namespace) is Following.STARTING:
             return Result.done()  # what Secrets there are is not known yet; when it is, all of the namespace come again
-        done = await self._deliver(key, secret)
+        try:
+            done = await self._deliver(key, secret)
+        except SupersededError:
+            return Result.done()
         status = await self._tell(secret, done)
-        await self._look_after_leases(key, secret, status)
-        return self._next(key, status, done)
+        await self._lasting.look_after(secret, status)
+        delays = [delay for delay in (self._lasting.wait(key, status), self._next(secret, done)) if delay is not None]
+        return Result.after(min(delays)) if delays else Result.done()
 
     # ── deciding and acting ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def _deliver(self, key: ObjectKey, secret: ElileSecret) -> Delivered:
         """Take one object through its checks, reads and writes; what stops it is part of the answer."""
-        live = self._world.live.get(ObjectKey(key.namespace, secret.secret_name))
+        live, body = await self._find(key.namespace, secret)
         found = self._world.servers.get(ObjectKey("", secret.spec.vault.server))
         server = found if isinstance(found, VaultServer) else None
         access = Access(secret=secret, server=server, labels=self._world.labels(key.namespace))
@@ -135,12 +161,7 @@ class SecretController:
             or check_metadata(secret)
             or check_generated(secret)
             or self._check_binding(key.namespace)
-            or check_ownership(secret, live)
         )
-        if refused is None and live is None and _was(secret, Reason.SECRET_NOT_OWNED):
-            # Somebody else's Secret is not watched, and must not be asked for with a write.
-            found_one = await self._writer.read(key.namespace, secret.secret_name)
-            refused = check_ownership(secret, read_secret(found_one, self._key) if found_one else None)
         if refused or server is None:
             self._reads.unsubscribe(key)
             return self._stopped(secret, live, refused)
@@ -152,19 +173,52 @@ class SecretController:
             pinned = frozenset() if read.version is None else frozenset({read.version})
             entries[entry_of(read)] = entries.get(entry_of(read), frozenset()) | pinned
         self._reads.subscribe(key, entries, interval=interval)
-        self._holdings.keep(key, frozenset(planned.name for planned in plan if isinstance(planned, SourceIssue)))
+        self._lasting.keep(key, plan)
+        gatherer = Gatherer(self._reads, self._holdings, secret, plan, server.spec.address, self._clock.now)
+        if foreign := check_ownership(secret, live):
+            return self._stopped(secret, live, await self._explain(secret, foreign, gatherer, body))
         if trouble := self._servers.trouble(server.metadata.name):
             return self._stopped(secret, live, trouble, Freshness(self._compared(entries), interval))
-        gatherer = Gatherer(self._reads, self._holdings, secret, plan, server.spec.address, self._clock.now)
         max_age = 0.0 if wants_refresh(secret) else interval.total_seconds()
         outcome = await self._read_and_write(secret, live, gatherer, max_age)
         fresh = Freshness(self._compared(entries), interval)
         if isinstance(outcome, Violation):
+            sightings = [self._reads.missing(entry) for entry in gatherer.required]
+            outcome = await self._leaving.if_gone(secret, live, outcome, sightings)
             if is_away(outcome.reason.effect):
                 self._on_server_trouble(server.metadata.name)
             return self._stopped(secret, live, outcome, fresh)
         live, sources, write = outcome
-        return await self._expose(secret, live, sources, write, fresh)
+        made = gatherer.made(sources) if write is not None else None
+        done = await self._expose(secret, live, sources, write, fresh)
+        if made is not None:
+            self._observer.secret_current(seconds=(self._clock.now() - made).total_seconds())
+        return done
+
+    async def _find(self, namespace: str, secret: ElileSecret) -> tuple[LiveSecret | None, Json | None]:
+        """Return the Secret as it is known, and its body if it had to be asked for.
+
+        Somebody else's is not watched: once it is known to be there, it must not be asked for with a write.
+        """
+        live = self._world.live.get(ObjectKey(namespace, secret.secret_name))
+        denied = self._world.live.following(namespace) is Following.DENIED
+        if live is not None or denied or not _was(secret, Reason.SECRET_NOT_OWNED, Reason.SECRET_CONFLICT):
+            return live, None
+        body = await self._writer.read(namespace, secret.secret_name)
+        return (read_secret(body, self._key) if body else None), body
+
+    async def _explain(
+        self, secret: ElileSecret, foreign: Violation, gatherer: Gatherer, body: Json | None
+    ) -> Violation:
+        """Add how the Secret differs from what would be delivered, when the sources can be read."""
+        read = None if self._servers.trouble(secret.spec.vault.server) else await self._render(secret, gatherer)
+        if read is None or isinstance(read, Violation):
+            return foreign
+        body = body or await self._writer.read(secret.metadata.namespace or "", secret.secret_name)
+        return self._with_keys(foreign, read[1], body)
+
+    def _with_keys(self, foreign: Violation, data: Rendered, body: Json | None) -> Violation:
+        return Violation(foreign.reason, f"{foreign.message} ({compare(data, read_data(body or {}))})")
 
     def _check_binding(self, namespace: str) -> Violation | None:
         denied = self._world.live.following(namespace) is Following.DENIED
@@ -173,48 +227,59 @@ class SecretController:
     async def _read_and_write(
         self, secret: ElileSecret, live: LiveSecret | None, gatherer: Gatherer, max_age: float
     ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write | None] | Violation:
-        wanted = frame(secret)
-        if live is not None and secret.status.sources:
+        seen = as_seen(secret, live)
+        if seen is not None and live is not None and secret.status.sources:
             # Versions first: they prove most objects right without any value being read.
             versions = await gatherer.versions(max_age=max_age)
             if isinstance(versions, Violation):
                 return versions
-            if gatherer.tells_by_version and not needs_values(secret, live, wanted, versions):
-                return live, versions, None
+            if gatherer.tells_by_version and not needs_values(secret, seen, frame(secret, live), versions):
+                return seen, versions, None
+        read = await self._render(secret, gatherer)
+        return read if isinstance(read, Violation) else await self._write(secret, live, *read)
+
+    async def _render(
+        self, secret: ElileSecret, gatherer: Gatherer
+    ) -> tuple[tuple[SourceStatus, ...], Rendered] | Violation:
+        await self._leaving.hold(secret)  # leases are taken there
         got = await gatherer.values()
         if isinstance(got, Violation):
             return got
         sources, contents = got
         data = render(contents, secret.spec.files, keep_keys=secret.spec.keep_keys, type_=secret.spec.type)
-        if isinstance(data, Violation):
-            return data
-        stamp = self._key.stamp(data)
-        write = plan_write(secret, live, wanted, stamp, sources)
-        if write is None and live is not None:
-            return live, sources, None
-        assert write is not None  # noqa: S101 - a Secret that does not exist is always written
-        body = manifest(wanted, data, stamp, write.revision)
-        return await self._write(secret, body, data, live, sources, write)
+        return data if isinstance(data, Violation) else (sources, data)
 
     async def _write(
         self,
         secret: ElileSecret,
-        body: dict[str, object],
-        data: Rendered,
         live: LiveSecret | None,
         sources: tuple[SourceStatus, ...],
-        write: Write,
+        data: Rendered,
         *,
         again: bool = False,
-    ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write] | Violation:
+    ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write | None] | Violation:
+        """Write what differs from the Secret as it is known."""
+        if taken := check_keys(secret, live, data):
+            return taken
         namespace = secret.metadata.namespace or ""
         where = f"Secret {namespace}/{secret.secret_name}"
+        seen, wanted, stamp = as_seen(secret, live), frame(secret, live), self._key.stamp(data)
+        write = plan_write(secret, seen, wanted, stamp, sources)
+        if write is None and seen is not None:
+            return seen, sources, None
+        assert write is not None  # noqa: S101 - a Secret that does not exist is always written
+        self._world.check_current(secret)
+        await self._leaving.hold(secret)
+        body = manifest(wanted, data, stamp, write.revision)
+        former = former_manager(secret, live)
         try:
-            written = await self._writer.write(body, live)
+            written = await self._writer.write(
+                body, live, manager=wanted.manager, former=former, exact=not wanted.merged
+            )
         except KubeConflictError:
             if again:
                 raise  # changing under our hands: back off
-            return await self._on_conflict(secret, data, sources, write)
+            return await self._on_conflict(secret, sources, data)
         except KubeForbiddenError:
             return not_bound(namespace, self._account)
         except KubeInvalidError:
@@ -223,32 +288,26 @@ class SecretController:
                 f"the API server refuses to update {where} (immutable, of another type, or an admission policy forbids "
                 "it); delete that Secret or allow the update, and it is written anew",
             )
-        self._world.observe_own_write(written)
+        self._world.observe_own_write(written, ObjectKey(namespace, secret.metadata.name))
         self._observer.secret_written(operation="updated" if live else "created")
         fields = {"kind": "ElileSecret", "namespace": secret.metadata.namespace, "name": secret.metadata.name}
         log.debug("Secret written", extra={"fields": {**fields, "revision": write.revision}})
-        return read_secret(written, self._key), sources, write
+        after = as_seen(secret, read_secret(written, self._key))
+        assert after is not None  # noqa: S101 - it was just written
+        return after, sources, write
 
     async def _on_conflict(
-        self,
-        secret: ElileSecret,
-        data: Rendered,
-        sources: tuple[SourceStatus, ...],
-        write: Write,
-    ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write] | Violation:
+        self, secret: ElileSecret, sources: tuple[SourceStatus, ...], data: Rendered
+    ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write | None] | Violation:
         """The Secret is not what the watch had told: look at it itself, and decide once more."""
         found = await self._writer.read(secret.metadata.namespace or "", secret.secret_name)
         actual = read_secret(found, self._key) if found else None
         if refused := check_ownership(secret, actual):
-            return refused
-        stamp, wanted = self._key.stamp(data), frame(secret)
-        planned = plan_write(secret, actual, wanted, stamp, sources)
-        if planned is None and actual is not None:
-            self._world.live.observe(found or {})
-            return actual, sources, write
-        assert planned is not None  # noqa: S101 - a Secret that does not exist is always written
-        body = manifest(wanted, data, stamp, planned.revision)
-        return await self._write(secret, body, data, actual, sources, planned, again=True)
+            return self._with_keys(refused, data, found)
+        done = await self._write(secret, actual, sources, data, again=True)
+        if found is not None and not isinstance(done, Violation) and done[2] is None:
+            self._world.live.observe(found)
+        return done
 
     async def _expose(
         self,
@@ -261,12 +320,10 @@ class SecretController:
         """Have the pods see what the Secret holds now, and count them."""
         namespace, name = live.namespace, secret.metadata.name
         pods = self._world.users(namespace, live.name)
-        content_changed = (write is not None and write.content_changed) or interrupted(secret, live)
+        content_changed = write.content_changed if write is not None else interrupted(secret, live)
         if content_changed and secret.spec.delivery.poke:
             await self._poker.poke(name, poke_targets(pods, live.name), live.resource_version)
-        if write is not None and (made := self._made(secret, sources)) is not None:
-            self._observer.secret_current(seconds=(self._clock.now() - made).total_seconds())
-        await self._remove_previous(secret)
+        await self._leaving.name_left(secret)
         changed = (live.applied or self._clock.now()) if content_changed else secret.status.last_change_time
         poked = not self._poker.owes(namespace, name)
         consumers = summarize(pods, live.name, changed=changed, poked=poked and secret.spec.delivery.poke)
@@ -279,50 +336,8 @@ class SecretController:
             poked=poked,
             server=secret.spec.vault.server,
             freshness=fresh,
-            next_refresh=next_refresh(secret.status.next_refresh_time, self._dues(secret, sources)),
+            next_refresh=self._lasting.next_refresh(secret, sources),
         )
-
-    def _made(self, secret: ElileSecret, sources: tuple[SourceStatus, ...]) -> datetime | None:
-        """When the last of the versions that are new with this write was made; the first delivery is none."""
-        server = self._world.servers.get(ObjectKey("", secret.spec.vault.server))
-        before = {source.name: source.version for source in secret.status.sources}
-        followed = {source.name: source.version for source in sources}
-        times = [
-            self._reads.created(entry_of(planned))
-            for planned in (plan_reads(secret, server) if isinstance(server, VaultServer) else ())
-            if isinstance(planned, SourceRead)
-            and planned.version is None
-            and None is not before.get(planned.name) != followed.get(planned.name)
-        ]
-        return max((time for time in times if time is not None), default=None)
-
-    def _dues(self, secret: ElileSecret, sources: tuple[SourceStatus, ...]) -> list[datetime]:
-        """When what ends is due: what is held, what an earlier process delivered, and what the server changes."""
-        key = ObjectKey(secret.metadata.namespace or "", secret.metadata.name)
-        held = self._holdings.dues(key)
-        dues = [*held.values(), *self._reads.ends(key)]
-        before = secret.status.next_refresh_time
-        if before is not None and any(ends(source) and source.name not in held for source in sources):
-            dues.append(before)
-        return dues
-
-    async def _remove_previous(self, secret: ElileSecret) -> None:
-        """Delete the Secrets of former names, once the new one is there; those that are to be kept have no owner.
-
-        By owner and not by the name in the status: a pass that died after its write left no word of it there. That name
-        is looked at too, since a Secret whose label somebody removed is not followed any more.
-        """
-        namespace, previous = secret.metadata.namespace or "", secret.status.secret_name
-        former = self._world.live.owned(namespace, secret.metadata.uid)
-        if previous not in (None, secret.secret_name, *(live.name for live in former)):
-            found = await self._writer.read(namespace, previous or "")
-            unfollowed = read_secret(found, self._key) if found else None
-            if unfollowed is not None and secret.metadata.uid in unfollowed.owner_uids:
-                former = [*former, unfollowed]
-        for live in former:
-            if live.name != secret.secret_name and not live.deleting:
-                await self._writer.delete(live)
-                self._observer.secret_written(operation="deleted")
 
     def _stopped(
         self,
@@ -376,33 +391,11 @@ class SecretController:
         await self._events.tell(ELILE_SECRETS, secret.metadata, reason=after.reason, note=note, warning=warning)
         return status
 
-    async def _look_after_leases(self, key: ObjectKey, secret: ElileSecret, status: ElileSecretStatus) -> None:
-        """Say what was replaced, and revoke it once it is proved that nobody uses it any more."""
-        for name in self._holdings.told(key):
-            note = f"spec.sources[{name}] has another lease or certificate"
-            await self._events.tell(
-                ELILE_SECRETS, secret.metadata, reason=Reason.LEASE_REPLACED, note=note, warning=False
-            )
-        if condition(status.conditions, "ConsumersCurrent") is ConditionStatus.TRUE:
-            await self._holdings.settle(key)
-
-    def _next(self, key: ObjectKey, status: ElileSecretStatus, done: Delivered) -> Result:
-        delays = [delay for delay in (self._for_leases(key, status), self._for_the_rest(done)) if delay is not None]
-        return Result.after(min(delays)) if delays else Result.done()
-
-    def _for_leases(self, key: ObjectKey, status: ElileSecretStatus) -> timedelta | None:
-        """Until a lease or certificate is due: one that is held, or one that an earlier process delivered."""
-        known = self._holdings.looks(key)
-        waits = [timedelta(seconds=at - self._clock.monotonic()) for at in known.values()]
-        due = status.next_refresh_time
-        if due is not None and any(ends(source) and source.name not in known for source in status.sources):
-            waits.append(due - self._clock.now())
-        # What is due and was not done waits for its server.
-        return max(min(waits), LEAST_WAIT) if waits else None
-
-    def _for_the_rest(self, done: Delivered) -> timedelta | None:
+    def _next(self, secret: ElileSecret, done: Delivered) -> timedelta | None:
         if done.violation is None:
             return None
+        if removes(secret, done.violation) and done.live is not None:
+            return UNTIL_GONE
         if done.violation.reason in UNWATCHED:
             return LOOK_AGAIN
         if not is_away(done.violation.reason.effect):
@@ -413,6 +406,6 @@ class SecretController:
         return stale_at - self._clock.now() + timedelta(seconds=1)
 
 
-def _was(secret: ElileSecret, reason: Reason) -> bool:
+def _was(secret: ElileSecret, *reasons: Reason) -> bool:
     ready = find(secret.status.conditions, "Ready")
-    return ready is not None and ready.reason == reason
+    return ready is not None and ready.reason in reasons

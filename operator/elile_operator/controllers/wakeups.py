@@ -108,13 +108,16 @@ class Wakeups:
             self._secrets.add(change.key, priority=Priority.URGENT)
 
     def _live(self, change: Change[ObjectKey, LiveSecret]) -> None:
-        if self._world.writing:
-            return
-        namespace = change.key.namespace
-        # By the name it has, and by the owner it names: one that is left over from a former name is nobody's target.
-        named = {entry.value.owner for entry in (change.old, change.new) if entry is not None and entry.value.owner}
-        owners = {ObjectKey(namespace, name) for name in named}
-        for key in self._world.secrets.by("target", (namespace, change.key.name)) | owners:
+        namespace, writer = change.key.namespace, self._world.writer
+        if writer is not None:
+            # Taken over for one from another, as a whole or a key of it: the other one does not know yet.
+            keys = frozenset(ObjectKey(namespace, name) for name in _dispossessed(change)) - {writer}
+        else:
+            # By the name it has, and by the owner it names: one left over from a former name is nobody's target.
+            named = {entry.value.owner for entry in (change.old, change.new) if entry is not None and entry.value.owner}
+            owners = {ObjectKey(namespace, name) for name in named}
+            keys = self._world.secrets.by("target", (namespace, change.key.name)) | owners
+        for key in keys:
             if key in self._world.secrets:
                 self._secrets.add(key, priority=Priority.URGENT)
 
@@ -137,3 +140,12 @@ class Wakeups:
         if old != new:
             for key in self._world.secrets.by("namespace", change.key.name):
                 self._secrets.add(key)
+
+
+def _dispossessed(change: Change[ObjectKey, LiveSecret]) -> set[str]:
+    """Names of the ElileSecrets that had more of a Secret than they have now."""
+    if change.old is None or change.new is None:
+        return set()
+    old, new = change.old.value, change.new.value
+    lost = {name for name, share in old.shares.items() if share != new.shares.get(name)}
+    return lost | ({old.owner} if old.owner and old.owner != new.owner else set())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from elile_operator.api.elilesecret import ElileSecret
-from elile_operator.api.meta import MANAGED_BY, MANAGED_BY_LABEL
+from elile_operator.api.meta import SECRET_LABEL
 from elile_operator.api.model import InvalidObject, ObjectMeta
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.controllers.managed import ManagedSecrets
@@ -15,11 +15,16 @@ from elile_operator.engine import Change, Entry, ObjectKey, ObjectStore
 from elile_operator.engine.body import Body
 from elile_operator.obs.objects import ObjectSample
 
-__all__ = ["SECRET_SELECTOR", "Namespace", "Unreadable", "World", "spec_or_wish_changed"]
+__all__ = ["SECRET_SELECTOR", "Namespace", "SupersededError", "Unreadable", "World", "spec_or_wish_changed"]
 
 V = TypeVar("V")
 
-SECRET_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+# On all that we own, with a name; on what we merge into, without one.
+SECRET_SELECTOR = SECRET_LABEL
+
+
+class SupersededError(Exception):
+    """An object was edited or deleted while its sources were read; the change has asked for a pass of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +37,17 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A namespace, as far as a VaultServer may select it."""
+    """A namespace, as far as a VaultServer may select it, and whether it is on its way out."""
 
     labels: Mapping[str, str]
+    terminating: bool = False
 
 
 class World:
     """The stores. Secrets (`live`) are kept without their data, pods only while they use a Secret."""
 
     def __init__(self, live: ManagedSecrets) -> None:
-        self._writing = False
+        self._writer: ObjectKey | None = None
         self.servers: ObjectStore[ObjectKey, VaultServer | Unreadable] = ObjectStore(
             kind="VaultServer", key_of=_key, project=lambda body: _read(VaultServer.from_body, body)
         )
@@ -65,7 +71,9 @@ class World:
         self.namespaces: ObjectStore[ObjectKey, Namespace] = ObjectStore(
             kind="Namespace",
             key_of=_key,
-            project=lambda body: Namespace(body["metadata"].get("labels") or {}),
+            project=lambda body: Namespace(
+                body["metadata"].get("labels") or {}, terminating="deletionTimestamp" in body["metadata"]
+            ),
         )
 
     def secret(self, key: ObjectKey) -> ElileSecret | Unreadable | None:
@@ -83,18 +91,30 @@ class World:
         found = self.secrets.get(key)
         return found.server if isinstance(found, PackedSecret) else ""
 
-    def observe_own_write(self, body: Body) -> None:
-        """Take a Secret that was just written by us: its change wakes nobody, and neither does the watch's echo."""
-        self._writing = True
+    def observe_own_write(self, body: Body, writer: ObjectKey) -> None:
+        """Take a Secret that was just written for an ElileSecret: that one knows, and the watch's echo is no change."""
+        self._writer = writer
         try:
             self.live.observe(body)
         finally:
-            self._writing = False
+            self._writer = None
 
     @property
-    def writing(self) -> bool:
-        """Whether the change of a Secret that is being told now is our own write."""
-        return self._writing
+    def writer(self) -> ObjectKey | None:
+        """For which ElileSecret the change of a Secret was made that is being told now; None: not by us."""
+        return self._writer
+
+    def check_current(self, secret: ElileSecret) -> None:
+        """Raise SupersededError unless an ElileSecret is still wanted in the way it was when a pass began."""
+        meta = secret.metadata
+        known = self.secrets.entry(ObjectKey(meta.namespace or "", meta.name))
+        if known is None or (known.meta.uid, known.meta.generation) != (meta.uid, meta.generation):
+            raise SupersededError
+
+    def terminating(self, namespace: str) -> bool:
+        """Whether a namespace is being deleted, with all that is in it."""
+        found = self.namespaces.get(ObjectKey("", namespace))
+        return found is not None and found.terminating
 
     def users(self, namespace: str, secret_name: str) -> list[PodView]:
         """Return the pods that use a Secret."""

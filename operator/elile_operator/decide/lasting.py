@@ -1,14 +1,24 @@
 """Leases and certificates: when the next one is due, what a renewal is worth, and what has ended."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from elile_operator.api.elilesecret import SourceStatus
+from elile_operator.api.elilesecret import ElileSecret, SourceStatus
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.violation import Violation
 
-__all__ = ["certificate_files", "due_in", "ended", "ends", "is_cut_short", "next_refresh", "retry_in"]
+__all__ = [
+    "certificate_files",
+    "due_in",
+    "ended",
+    "ends",
+    "is_cut_short",
+    "leases",
+    "next_refresh",
+    "retry_in",
+    "unheld_leases",
+]
 
 # Of the share after which one is due: never later, since the rest is for mending what fails.
 JITTER = 0.1
@@ -54,6 +64,16 @@ def ended(sources: Iterable[SourceStatus], now: datetime) -> Violation | None:
                 "replaced",
             )
     return None
+
+
+def leases(secret: ElileSecret) -> bool:
+    """Whether an object may have leases, which are revoked when it goes."""
+    return any(source.lease is not None for source in secret.spec.sources)
+
+
+def unheld_leases(sources: Iterable[SourceStatus], taken: Container[str], now: datetime) -> list[str]:
+    """Return the sources whose delivered lease lasts and was not taken by this process, but by an earlier one."""
+    return [s.name for s in sources if s.lease_expires is not None and s.lease_expires > now and s.name not in taken]
 
 
 def next_refresh(before: datetime | None, due: Iterable[datetime]) -> datetime | None:

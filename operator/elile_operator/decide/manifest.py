@@ -4,7 +4,7 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
-from elile_operator.api.elilesecret import DeletionPolicy, ElileSecret
+from elile_operator.api.elilesecret import ElileSecret
 from elile_operator.api.meta import (
     API_VERSION,
     FINGERPRINT_ANNOTATION,
@@ -12,11 +12,15 @@ from elile_operator.api.meta import (
     MANAGED_BY_LABEL,
     REVISION_ANNOTATION,
     SECRET_LABEL,
+    FieldManager,
     is_reserved,
+    merge_manager,
+    merged_annotation,
 )
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.fingerprint import Stamp
 from elile_operator.decide.live import LiveSecret
+from elile_operator.decide.ownership import goes_with
 from elile_operator.decide.render import Rendered
 from elile_operator.decide.shapes import KUBERNETES_TYPES
 from elile_operator.decide.violation import Violation
@@ -34,7 +38,13 @@ class Frame:
     labels: dict[str, str]
     annotations: dict[str, str]
     owner: dict[str, Any]
-    owned: bool  # whether the Secret goes with its ElileSecret
+    owned: bool  # whether the Secret names its ElileSecret as an owner
+    merged: bool = False  # whether others have keys in it as well
+
+    @property
+    def manager(self) -> str:
+        """Who applies it."""
+        return merge_manager(self.owner["name"]) if self.merged else FieldManager.SECRETS
 
 
 def check_metadata(secret: ElileSecret) -> Violation | None:
@@ -51,25 +61,35 @@ def check_metadata(secret: ElileSecret) -> Violation | None:
     return None
 
 
-def frame(secret: ElileSecret) -> Frame:
-    """Return what surrounds the values. The owner reference lets the garbage collector delete the Secret."""
+def frame(secret: ElileSecret, live: LiveSecret | None = None) -> Frame:
+    """Return what surrounds the values; `live` is the Secret as it is.
+
+    The owner reference lets the garbage collector delete the Secret. While another operator's object owns it, ours is
+    there in any case: without it, the Secret would go when that object goes. It has one controller at the most.
+    """
     meta, target = secret.metadata, secret.spec.delivery.secret
+    strangers = live.strangers if live is not None else frozenset()
+    controlled = live is not None and live.controller_uid in strangers
     owner = {
         "apiVersion": API_VERSION,
         "kind": secret.crd.kind,
         "name": meta.name,
         "uid": meta.uid,
-        "controller": True,
+        "controller": not controlled,
         "blockOwnerDeletion": False,
     }
     return Frame(
         namespace=meta.namespace or "",
         name=secret.secret_name,
         type=KUBERNETES_TYPES[secret.spec.type],
-        labels={**target.labels, MANAGED_BY_LABEL: MANAGED_BY, SECRET_LABEL: meta.name},
+        # Of a Secret that is shared only the label by which it is watched, with the value of nobody.
+        labels={SECRET_LABEL: ""}
+        if secret.merges
+        else {**target.labels, MANAGED_BY_LABEL: MANAGED_BY, SECRET_LABEL: meta.name},
         annotations=dict(target.annotations),
         owner=owner,
-        owned=secret.spec.deletion_policy is DeletionPolicy.DELETE,
+        owned=not secret.merges and (goes_with(secret, live) or bool(strangers)),
+        merged=secret.merges,
     )
 
 
@@ -80,20 +100,26 @@ def is_framed(wanted: Frame, live: LiveSecret) -> bool:
         and wanted.labels.items() <= live.labels.items()
         and wanted.annotations.items() <= live.annotations.items()
         and (wanted.owner["uid"] in live.owner_uids) == wanted.owned
+        and (not wanted.owned or (live.controller_uid == wanted.owner["uid"]) == wanted.owner["controller"])
+        and not _marks_of_the_other_mode(wanted) & live.annotations.keys()
     )
+
+
+def _marks_of_the_other_mode(wanted: Frame) -> set[str]:
+    """Annotations that stay when a pass died before it had given up what it held in the mode before."""
+    return {FINGERPRINT_ANNOTATION} if wanted.merged else {merged_annotation(wanted.owner["name"])}
 
 
 def manifest(wanted: Frame, data: Rendered, stamp: Stamp, revision: int) -> dict[str, Any]:
     """Return the body to apply. It holds the values: pass it to the API server and nowhere else."""
+    marks = {FINGERPRINT_ANNOTATION: str(stamp), REVISION_ANNOTATION: str(revision)}
+    if wanted.merged:
+        marks = {merged_annotation(wanted.owner["name"]): f"{revision} {stamp}"}
     metadata: dict[str, Any] = {
         "namespace": wanted.namespace,
         "name": wanted.name,
         "labels": wanted.labels,
-        "annotations": {
-            **wanted.annotations,
-            FINGERPRINT_ANNOTATION: str(stamp),
-            REVISION_ANNOTATION: str(revision),
-        },
+        "annotations": {**wanted.annotations, **marks},
     }
     if wanted.owned:
         metadata["ownerReferences"] = [wanted.owner]

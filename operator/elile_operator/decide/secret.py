@@ -11,6 +11,8 @@ from elile_operator.decide.conditions import condition, find, set_conditions
 from elile_operator.decide.fingerprint import Stamp
 from elile_operator.decide.live import LiveSecret
 from elile_operator.decide.manifest import Frame, frame, is_framed
+from elile_operator.decide.merge import as_seen
+from elile_operator.decide.ownership import is_adopted
 from elile_operator.decide.violation import Violation
 
 __all__ = [
@@ -118,7 +120,8 @@ class Standing(StrEnum):
 
 def standing(secret: ElileSecret, live: LiveSecret | None) -> Standing:
     """Return what is due for an object whose sources could not be asked for a while."""
-    if wants_refresh(secret) or needs_values(secret, live, frame(secret), secret.status.sources):
+    wanted = frame(secret, live)
+    if wants_refresh(secret) or needs_values(secret, as_seen(secret, live), wanted, secret.status.sources):
         return Standing.OPEN
     synced = condition(secret.status.conditions, "Synced") is ConditionStatus.TRUE
     return Standing.CURRENT if synced else Standing.STALE
@@ -134,7 +137,9 @@ def plan_write(
     known = max(secret.status.revision or 0, live.revision if live else 0)
     if live is not None and live.content == stamp:
         marked = live.stamp is not None and live.revision == known > 0  # else somebody took our annotations away
-        return None if marked and is_framed(wanted, live) else Write(known or 1, content_changed=False)
+        # What an earlier pass changed without coming to the pods is still to be told to them.
+        told = not interrupted(secret, live)
+        return None if marked and is_framed(wanted, live) else Write(known or 1, content_changed=not told)
     repaired = known > 0 and (as_observed(secret, sources) or (live is not None and live.stamp == stamp))
     return Write(known if repaired else known + 1, content_changed=True)
 
@@ -155,15 +160,17 @@ def secret_status(secret: ElileSecret, done: Delivered, now: datetime) -> ElileS
         return _away(secret, done, now)
     previous = secret.status
     good = done.violation is None
+    gone = done.violation is not None and done.violation.reason is Reason.SOURCE_GONE
     live = done.live
     return ElileSecretStatus(
         observed_generation=secret.metadata.generation,
         revision=live.revision if good and live else previous.revision,
-        keys=tuple(sorted(live.keys)) if good and live else previous.keys,
+        keys=() if gone else tuple(sorted(live.keys)) if good and live else previous.keys,
         secret_name=secret.secret_name if good else previous.secret_name,
+        adopted=is_adopted(secret, live) if good else previous.adopted,
         server=done.server,
         handled_refresh=secret.metadata.annotations.get(REFRESH_ANNOTATION, previous.handled_refresh),
-        sources=done.sources if good else previous.sources,
+        sources=() if gone else done.sources if good else previous.sources,
         conditions=_conditions(secret, done, now),
         last_change_time=done.changed or previous.last_change_time,
         next_refresh_time=done.next_refresh if good else previous.next_refresh_time,
@@ -209,7 +216,10 @@ def _conditions(secret: ElileSecret, done: Delivered, now: datetime) -> tuple[Co
     reason = done.violation.reason if done.violation else Reason.SYNCED
     message = done.violation.message if done.violation else _success(secret, done)
     effect = reason.effect
-    if done.violation is not None or done.poked is None:
+    current: tuple[Mark, Reason, str]
+    if reason is Reason.SOURCE_GONE:
+        current = (Mark.FALSE, reason, message)  # the last one that says anything of it removed it
+    elif done.violation is not None or done.poked is None:
         current = (Mark.KEEP, reason, message)
     elif done.poked:
         current = (Mark.TRUE, Reason.SECRET_CURRENT, Reason.SECRET_CURRENT.sentence)

@@ -87,6 +87,7 @@ class _Shelf:
     failures: dict[str, _Failure] = field(default_factory=dict)
     former: list[Holding] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)  # sources that ever had something
 
 
 class Holdings(Generic[R]):
@@ -150,6 +151,11 @@ class Holdings(Generic[R]):
         times = {name: held.due_at for name, held in shelf.current.items()}
         return times | {name: failure.retry_at for name, failure in shelf.failures.items()}
 
+    def taken(self, reader: R) -> frozenset[str]:
+        """Return the sources for which this process has ever taken something."""
+        shelf = self._shelves.get(reader)
+        return frozenset(shelf.taken) if shelf else frozenset()
+
     def dues(self, reader: R) -> dict[str, datetime]:
         """When, by the clock, what the reader holds is due, by source."""
         shelf = self._shelves.get(reader)
@@ -182,12 +188,17 @@ class Holdings(Generic[R]):
             await self._revoke(held)
 
     async def release(self, reader: R) -> list[str]:
-        """The reader is gone: revoke all that it has. Returns the sources of which that failed: those run out."""
-        shelf = self._shelves.pop(reader, None)
+        """The reader goes: revoke all that it has. Returns the sources of which that failed, to be tried again."""
+        shelf = self._shelves.get(reader)
         if shelf is None:
             return []
         everything = [*shelf.former, *shelf.current.values()]
-        return [held.issue.name for held in everything if not await self._revoke(held)]
+        shelf.current, shelf.former = {}, [held for held in everything if not await self._revoke(held)]
+        return [held.issue.name for held in shelf.former]
+
+    def forget(self, reader: R) -> None:
+        """The reader is gone; what could not be revoked ends with its time."""
+        self._shelves.pop(reader, None)
 
     def __len__(self) -> int:
         return sum(len(shelf.current) for shelf in self._shelves.values())
@@ -201,6 +212,7 @@ class Holdings(Generic[R]):
             shelf.former = [held for held in shelf.former if held.ends_at > self._clock.monotonic()] + [old]
             shelf.replaced.append(issue.name)
         shelf.current[issue.name] = fresh
+        shelf.taken.add(issue.name)
         return fresh
 
     async def _take(self, issue: SourceIssue, on_behalf_of: str) -> Holding:

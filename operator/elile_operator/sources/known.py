@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from elile.secrets.answers import KVValue, KVVersionState
 from elile.secrets.errors import SecretDeletedError, SecretNotFoundError, SecretsError, SecretVersionNotFoundError
 from elile_operator.decide.access import Engine
+from elile_operator.decide.missing import Sightings
 from elile_operator.kube.errors import KubeError
 from elile_operator.sources.identity import Identity, IdentityError
 
@@ -47,6 +48,7 @@ class Known(Generic[R]):
     looked: float | None = None  # monotonic, of the last answer, good or bad
     compared: datetime | None = None  # of the last good answer
     failures: int = 0
+    missing: Sightings | None = None  # since the last answer of another kind
     refused: bool = False  # since the last poll a value could not be read
     values: dict[int, KVValue] = field(default_factory=dict)
     since: datetime | None = None  # when it was first asked for

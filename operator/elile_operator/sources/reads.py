@@ -10,11 +10,13 @@ from typing import Generic, Protocol, TypeVar
 from elile.secrets.answers import KVMetadata, KVValue, KVVersionState
 from elile.secrets.errors import (
     SecretConflictError,
+    SecretNotFoundError,
     SecretsError,
     SecretsStaleAnswerError,
 )
 from elile.secrets.redact import SecretStr
 from elile_operator.decide.access import Engine
+from elile_operator.decide.missing import Sightings
 from elile_operator.decide.polling import Pace
 from elile_operator.engine import Clock, Result, WorkQueue
 from elile_operator.kube.errors import KubeError
@@ -136,6 +138,7 @@ class SharedReads(Generic[R]):
         entries = self.entries_of(server)
         for entry in entries:
             self._known[entry].looked, self._known[entry].failures = None, 0
+            self._known[entry].missing = None
         self._polls.retry_now(entries)
 
     def compared(self, entry: Entry) -> datetime | None:
@@ -152,6 +155,11 @@ class SharedReads(Generic[R]):
         """When the values of a reader's entries end, as far as the server said so."""
         found = (self._known[entry] for entry in self._of_reader.get(reader, ()))
         return [k.compared + timedelta(seconds=k.lasts) for k in found if k.lasts is not None and k.compared]
+
+    def missing(self, entry: Entry) -> Sightings | None:
+        """Since when, and until when, the server has said that nothing is there."""
+        known = self._known.get(entry)
+        return known.missing if known else None
 
     def __len__(self) -> int:
         return len(self._known)
@@ -361,7 +369,7 @@ class SharedReads(Generic[R]):
         return changed
 
     def _answered(self, known: Known[R]) -> None:
-        known.error = None
+        known.error = known.missing = None
         if not known.refused:  # the versions can be read and a value cannot: the next try is to come later, not sooner
             known.failures = 0
         now = self._clock.monotonic()
@@ -371,7 +379,9 @@ class SharedReads(Generic[R]):
 
     def _failed(self, entry: Entry, known: Known[R], error: ReadError) -> None:
         known.error, known.failures = error, known.failures + 1
-        known.looked = self._clock.monotonic()
+        known.looked = now = self._clock.monotonic()
+        absent = type(error) is SecretNotFoundError and error.confirmed  # not its kinds, which are about something else
+        known.missing = Sightings(known.missing.first if known.missing else now, now) if absent else None
         self._polls.add_after(entry, self._delay(known))
 
     def _regular(self, known: Known[R]) -> float:

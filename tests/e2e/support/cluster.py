@@ -75,6 +75,12 @@ class Cluster:
         text = self.kubectl("-n", namespace, "get", what, name, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text else None
 
+    def watch(self, what: str, namespace: str) -> subprocess.Popen[str]:
+        """Print what happens to a kind of the core group in a namespace, a line of JSON each, until it is stopped."""
+        command = [str(BIN / "kubectl"), "--kubeconfig", str(self.kubeconfig), "get", "--raw"]
+        path = f"/api/v1/namespaces/{namespace}/{what}?watch=true"
+        return subprocess.Popen([*command, path], stdout=subprocess.PIPE, text=True)
+
     def bao(self, *arguments: str, given: str | None = None) -> str:
         env = {"BAO_ADDR": self.bao_address, "BAO_CACERT": str(self.bao_ca_file), "BAO_TOKEN": self.bao_token}
         return run(str(BIN / "bao"), *arguments, given=given, env=env)

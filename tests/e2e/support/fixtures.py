@@ -86,6 +86,8 @@ def operator(cluster: Cluster, installed: None, tmp_path_factory: pytest.TempPat
     """The operator, outside the cluster, logging at DEBUG: whatever a log could leak, this one does."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
     arguments = ("--kubeconfig", str(cluster.kubeconfig), "--namespace", SYSTEM, "--log-level", "debug")
+    # Otherwise nothing that a test delivered could go with its source (spec.onMissing) for ten minutes.
+    arguments += ("--standby-lag", "5")
     with running(log, *arguments) as operator:
         eventually(
             "the VaultServer is ready",
@@ -119,7 +121,7 @@ def new_tenant(cluster: Cluster) -> Iterator[Callable[[], Tenant]]:
 
     yield make
     for tenant in made:
-        cluster.kubectl("delete", "namespace", tenant.namespace, "--wait=false")
+        cluster.kubectl("delete", "namespace", tenant.namespace, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ class Mode(StrEnum):
     """What the gate does with a new connection."""
 
     OPEN = "open"  # a tunnel: TLS goes through
+    HELD = "held"  # the tunnel stands still
     CLOSED = "closed"
     THROTTLING = "throttling"
     GARBAGE = "garbage"
@@ -59,7 +60,7 @@ class Gate:
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError), client:
-            if self.mode is Mode.OPEN:
+            if self.mode in (Mode.OPEN, Mode.HELD):
                 self._tunnel(client)
             elif self.mode is not Mode.CLOSED:
                 with self._context.wrap_socket(client, server_side=True) as secure:
@@ -78,7 +79,10 @@ class Gate:
         source.settimeout(0.1)
         with contextlib.suppress(OSError):
             # Kept-alive connections end with the mode: a closed gate must not go on serving them.
-            while self.mode is Mode.OPEN and not self._stopping:
+            while self.mode in (Mode.OPEN, Mode.HELD) and not self._stopping:
+                if self.mode is Mode.HELD:
+                    time.sleep(0.05)
+                    continue
                 try:
                     data = source.recv(65536)
                 except TimeoutError:

@@ -22,6 +22,7 @@ CASES: dict[str, tuple[Any, str, Any]] = {
     "pollers": (16, "3", 3),
     "resync": (timedelta(minutes=10), "90", timedelta(seconds=90)),
     "reconcile_deadline": (timedelta(minutes=2), "90", timedelta(seconds=90)),
+    "standby_lag": (timedelta(minutes=10), "90", timedelta(seconds=90)),
     "api_timeout": (timedelta(seconds=10), "2.5", timedelta(seconds=2.5)),
     "probe_host": ("127.0.0.1", "10.0.0.1", "10.0.0.1"),
     "probe_port": (8080, "0", 0),

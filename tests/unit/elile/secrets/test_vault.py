@@ -196,6 +196,28 @@ class TestRead:
         with fails(SecretNotFoundError, "secret/data/removed: nothing is stored there"):
             client.kv2_read(ROOT, mount="secret", path="removed")
 
+    @pytest.mark.parametrize(
+        ("body", "confirmed"),
+        [({"errors": []}, True), ({"errors": ["unsupported path"]}, False), ({"message": "Not Found"}, False)],
+        ids=["of the server", "with an error", "of a proxy"],
+    )
+    @pytest.mark.parametrize("call", ["kv2_read", "kv2_metadata"])
+    def test_only_the_server_can_say_that_a_path_is_missing(
+        self, call: str, body: dict[str, object], confirmed: bool
+    ) -> None:
+        with ScriptedServer(json_answer(404, body)) as server:
+            client = VaultClient(VaultEndpoint(address=server.address))
+            with pytest.raises(SecretNotFoundError) as caught:
+                getattr(client, call)(ROOT, mount="secret", path="app")
+            client.close()
+        assert caught.value.confirmed is confirmed
+
+    def test_a_missing_path_is_confirmed(self, client: VaultClient) -> None:
+        for call in (client.kv2_read, client.kv2_metadata):
+            with pytest.raises(SecretNotFoundError) as caught:
+                call(ROOT, mount="secret", path="nowhere")
+            assert caught.value.confirmed
+
     def test_missing_mount(self, client: VaultClient) -> None:
         with fails(SecretMountNotFoundError, "nomount/data/app: nothing is mounted there"):
             client.kv2_read(ROOT, mount="nomount", path="app")

@@ -5,9 +5,9 @@ import pytest
 
 from elile_operator.api.elilesecret import (
     ConsumersStatus,
-    DeletionPolicy,
     ElileSecret,
     ElileSecretStatus,
+    OnMissing,
     SecretMode,
     SecretType,
     SourceStatus,
@@ -23,7 +23,7 @@ def read(**spec: Any) -> ElileSecret:
 
 def test_what_is_absent_is_the_default() -> None:
     spec = read().spec
-    assert (spec.type, spec.deletion_policy) == (SecretType.OPAQUE, DeletionPolicy.DELETE)
+    assert (spec.type, spec.deletion_policy, spec.on_missing) == (SecretType.OPAQUE, None, OnMissing.KEEP)
     assert (spec.vault.server, spec.vault.role, spec.vault.service_account_name) == ("default", None, None)
     assert (spec.delivery.poke, spec.delivery.secret.mode) == (True, SecretMode.OWN)
     assert (spec.delivery.secret.labels, spec.delivery.secret.annotations) == ({}, {})

@@ -1,5 +1,6 @@
 """The parts that a controller of ElileSecrets works with, and one of it."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ class SecretStage(Stage):
             key=KEY,
             account=ACCOUNT,
             clock=self.clock,
+            standby_lag=timedelta(minutes=10),
             observer=self,
             on_server_trouble=self.suspected.append,
         )

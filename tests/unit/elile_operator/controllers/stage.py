@@ -46,7 +46,10 @@ class KnownSecrets:
             kind="Secret",
             key_of=object_key,
             project=lambda body: read_secret(body, KEY),
-            indexes={"owner": lambda live: live.owner_uids},
+            indexes={
+                "owner": lambda live: live.owner_uids,
+                "merger": lambda live: [(live.namespace, name) for name in live.shares],
+            },
         )
         self.state: dict[str, Following] = {}
         self.managed: list[str] = []
@@ -77,6 +80,10 @@ class KnownSecrets:
 
     def owned(self, namespace: str, uid: str) -> list[LiveSecret]:
         found = (self._store.get(key) for key in self._store.by("owner", uid) if key.namespace == namespace)
+        return [live for live in found if live is not None]
+
+    def shared(self, namespace: str, name: str) -> list[LiveSecret]:
+        found = (self._store.get(key) for key in self._store.by("merger", (namespace, name)))
         return [live for live in found if live is not None]
 
     def observe(self, body: Mapping[str, Any], *, deleted: bool = False) -> None:

@@ -1,5 +1,6 @@
 """A lease of an ElileSecret from the first delivery to the last revocation, with everything that can come between."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from elile.secrets.errors import SecretAccessDeniedError, SecretsUnavailableErro
 from elile.secrets.redact import Redacted
 from elile_operator.api.meta import ConditionStatus
 from elile_operator.api.reasons import Reason
-from elile_operator.controllers import secret as secret_module
+from elile_operator.controllers import lasting as lasting_module
 from elile_operator.engine import Result
 from elile_operator.kube.resources import ELILE_SECRETS
 from tests.unit.elile_operator.controllers.secret_stage import SecretStage
@@ -104,7 +105,7 @@ async def test_what_was_replaced_is_revoked_once_it_is_proved_that_nobody_uses_i
     assert len(stage.vault.leases) == 2
     # As the status says when the declared proof is there.
     proofs = {"ConsumersCurrent": ConditionStatus.TRUE}
-    monkeypatch.setattr(secret_module, "condition", lambda _, type_: proofs.get(type_))
+    monkeypatch.setattr(lasting_module, "condition", lambda _, type_: proofs.get(type_))
     await stage.look()
     assert stage.vault.leases == [f"{CREDS}/2"]
 
@@ -207,7 +208,78 @@ async def test_a_refused_one_is_tried_again(stage: Stage) -> None:
     assert stage.says() == "True Synced"
 
 
-async def test_an_object_that_is_gone_leaves_no_lease(stage: Stage) -> None:
+def being_deleted(stage: Stage) -> None:
+    """Somebody deletes the object: it stays while it has its finalizer."""
+    now = f"{stage.clock.now():%Y-%m-%dT%H:%M:%SZ}"
+    stage.edit(ELILE_SECRETS, "shop", "db", lambda body: body["metadata"].update(deletionTimestamp=now))
+
+
+def finalizers(stage: Stage) -> list[str]:
+    body = stage.kube.find(ELILE_SECRETS, "shop", "db")
+    return list(body["metadata"].get("finalizers", [])) if body else []
+
+
+async def test_an_object_stays_until_its_lease_is_revoked(stage: Stage) -> None:
+    await stage.delivered()
+    assert finalizers(stage) == ["elile.io/finalizer"]
+    being_deleted(stage)
+    assert await stage.look() == Result.absent()
+    assert (stage.vault.leases, finalizers(stage)) == ([], [])
+    assert not stage.holdings.dues(DB)
+    assert stage.events.told == []
+
+
+async def test_an_object_without_leases_needs_no_finalizer(stage: Stage) -> None:
+    await stage.delivered()
+    stage.vault.write("db", a="1")
+    stage.change(sources=[{"name": "db", "kv": {"path": "db"}}])
+    await stage.look()
+    assert finalizers(stage) == []
+
+
+async def test_a_lease_that_cannot_be_revoked_is_tried_again_and_told_in_the_end(stage: Stage) -> None:
+    stage.vault.grants = replace(stage.vault.grants, ttl=0.0)
+    stage.vault.engines[CREDS] = lambda n: EngineAnswer(Redacted({"username": f"u{n}"}), f"{CREDS}/{n}", 3600.0, True)
+    stage.want(sources=LEASED)
+    await stage.look()
+    stage.vault.failing["revoke"] = AWAY
+    stage.events.told.clear()
+    being_deleted(stage)
+    for _ in range(3):
+        assert await stage.look() == Result.after(timedelta(seconds=5))
+        assert finalizers(stage) == ["elile.io/finalizer"]
+    await stage.clock.advance(120.0)
+    assert await stage.look() == Result.absent()
+    assert finalizers(stage) == []
+    assert stage.events.told == [
+        (
+            "ElileSecret db",
+            "LeaseOrphaned",
+            "what spec.sources[dyn] took cannot be revoked here: revoke it in Vault, or it ends with its time",
+            True,
+        )
+    ]
+
+
+async def test_a_lease_that_was_revoked_at_the_second_try_is_no_orphan(stage: Stage) -> None:
+    await stage.delivered()
+    stage.vault.failing["revoke"] = AWAY
+    being_deleted(stage)
+    await stage.look()
+    del stage.vault.failing["revoke"]
+    assert await stage.look() == Result.absent()
+    assert (stage.vault.leases, stage.events.told) == ([], [])
+
+
+async def test_a_lease_of_an_earlier_process_is_told_and_holds_nobody_up(stage: Stage) -> None:
+    await stage.delivered()
+    stage.new_process()
+    being_deleted(stage)
+    assert await stage.look() == Result.absent()
+    assert (finalizers(stage), stage.events.reasons) == ([], ["LeaseOrphaned"])
+
+
+async def test_an_object_that_went_without_being_seen_leaves_no_lease(stage: Stage) -> None:
     await stage.delivered()
     stage.remove(ELILE_SECRETS, "shop", "db")
     assert await stage.look() == Result.absent()

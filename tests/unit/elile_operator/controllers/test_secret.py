@@ -283,14 +283,6 @@ def not_ours(stage: Stage) -> None:
             LOOK_AGAIN,
             id="not bound",
         ),
-        pytest.param(
-            not_ours,
-            "False SecretNotOwned",
-            "Secret shop/db exists and belongs to ElileSecret 'other'; delete it, or choose another name with "
-            "spec.delivery.secret.name",
-            LOOK_AGAIN,
-            id="another's Secret",
-        ),
     ],
 )
 async def test_what_is_refused_is_told_and_nothing_is_read(
@@ -307,6 +299,34 @@ async def test_what_is_refused_is_told_and_nothing_is_read(
         assert await stage.look() == result
     assert stage.calls() == []
     assert len(stage.events.told) == 1
+
+
+async def test_of_a_secret_of_another_object_it_is_told_which_keys_differ(stage: Stage) -> None:
+    not_ours(stage)
+    stage.vault.write("db", password="theirs", username="u")
+    stage.want()
+    assert await stage.look() == LOOK_AGAIN
+    assert stage.calls() == ["status elilesecrets db", "get secrets shop/db", "read db"]
+    message = (
+        "Secret shop/db exists and belongs to ElileSecret 'other'; have it taken over with its annotation "
+        "elile.io/adopt: db, delete it, or choose another name with spec.delivery.secret.name "
+        "(keys equal: password; only in the sources: username)"
+    )
+    assert (stage.says(), stage.condition().message) == ("False SecretNotOwned", message)
+    assert stage.events.told == [("ElileSecret db", "SecretNotOwned", message, True)]
+    assert await stage.look() == LOOK_AGAIN
+    assert stage.calls() == ["get secrets shop/db"], "nothing is told twice, and the value is still held"
+
+
+async def test_while_the_server_is_away_a_secret_is_no_less_anothers(stage: Stage) -> None:
+    not_ours(stage)
+    stage.servers.link(stage.world.servers.get(SERVER))  # type: ignore[arg-type]
+    stage.servers.report("default", AWAY)
+    stage.want()
+    assert await stage.look() == LOOK_AGAIN
+    assert stage.says() == "False SecretNotOwned"
+    assert stage.condition().message.endswith("spec.delivery.secret.name")
+    assert stage.calls() == ["status elilesecrets db"]
 
 
 async def test_a_refusal_ends_the_reading_and_keeps_what_was_delivered(stage: Stage) -> None:

@@ -209,11 +209,37 @@ def test_a_secret_that_comes_changes_or_goes_wakes_who_wants_it(stage: Stage) ->
 
 def test_our_own_write_wakes_nobody_and_neither_does_its_echo(stage: Stage) -> None:
     written = stage.kube.put(SECRETS, ours("db"))
-    stage.world.observe_own_write(written)
+    stage.world.observe_own_write(written, DB)
     assert woken(stage) == NOBODY
     stage.observe(SECRETS, written)
     assert woken(stage) == NOBODY
-    assert not stage.world.writing
+    assert stage.world.writer is None
+
+
+def test_who_loses_a_secret_to_another_is_woken_by_our_own_write(stage: Stage) -> None:
+    stage.put(SECRETS, ours("db", "mail"))
+    quiet(stage)
+    stage.world.observe_own_write(stage.kube.put(SECRETS, ours("db", "db")), DB)
+    assert woken(stage) == ({MAIL}, set()), "whose it was, and not whose it is"
+
+
+def merged(*names: str, key: str = "k") -> Json:
+    """The Secret `app` with a key of each; a key has one manager."""
+    body = secret("app", **{f"{key}-{name}": "" for name in names})
+    fields = [
+        {"manager": f"elile.{name}", "operation": "Apply", "fieldsV1": {"f:data": {f"f:{key}-{name}": {}}}}
+        for name in names
+    ]
+    return {**body, "metadata": {**body["metadata"], "managedFields": fields, "labels": {"elile.io/secret": ""}}}
+
+
+def test_who_loses_a_key_to_another_is_woken_by_our_own_write(stage: Stage) -> None:
+    stage.put(SECRETS, merged("db", "mail"))
+    quiet(stage)
+    stage.world.observe_own_write(stage.kube.put(SECRETS, merged("db", "mail")), DB)
+    assert woken(stage) == (set(), set()), "nothing is lost"
+    stage.world.observe_own_write(stage.kube.put(SECRETS, merged("db")), DB)
+    assert woken(stage) == ({MAIL}, set())
 
 
 def test_a_secret_nobody_wants_wakes_nobody(stage: Stage) -> None:

@@ -5,7 +5,7 @@ import pytest
 from elile_operator.api.elilesecret import ElileSecret
 from elile_operator.api.model import ObjectMeta
 from elile_operator.api.vaultserver import VaultServer
-from elile_operator.controllers.world import Namespace, Unreadable
+from elile_operator.controllers.world import Namespace, SupersededError, Unreadable
 from elile_operator.engine import ObjectKey
 from elile_operator.kube.resources import ELILE_SECRETS, NAMESPACES, PODS, SECRETS, VAULT_SERVERS
 from tests.fakes.api import elile_secret, pod, secret, vault_server
@@ -82,14 +82,40 @@ def test_the_labels_of_a_namespace(stage: Stage) -> None:
     assert stage.world.labels("shop") == {}
 
 
+def test_a_namespace_that_is_on_its_way_out(stage: Stage) -> None:
+    assert not stage.world.terminating("shop")
+    stage.put(NAMESPACES, {"metadata": {"name": "shop"}})
+    assert not stage.world.terminating("shop")
+    stage.put(NAMESPACES, {"metadata": {"name": "shop", "deletionTimestamp": "2030-01-01T00:00:00Z"}})
+    assert stage.world.terminating("shop")
+
+
+def test_an_object_is_current_until_it_is_edited_replaced_or_deleted(stage: Stage) -> None:
+    stage.want()
+    began = stage.world.secret(DB)
+    assert isinstance(began, ElileSecret)
+    stage.world.check_current(began)
+    stage.edit(ELILE_SECRETS, "shop", "db", lambda body: body["metadata"]["annotations"].update(x="y"))
+    stage.world.check_current(began)  # a touch is no edit
+    stage.change(refresh={"interval": "1h"})
+    with pytest.raises(SupersededError):
+        stage.world.check_current(began)
+    stage.put(ELILE_SECRETS, elile_secret(uid="uid-2"))
+    with pytest.raises(SupersededError):
+        stage.world.check_current(began)
+    stage.remove(ELILE_SECRETS, "shop", "db")
+    with pytest.raises(SupersededError):
+        stage.world.check_current(began)
+
+
 def test_an_own_write_is_known_at_once_and_marked_only_while_it_is_told(stage: Stage) -> None:
-    marks: list[bool] = []
-    stage.live.connect(on_change=lambda _: marks.append(stage.world.writing), on_turn=lambda _: None)
-    stage.world.observe_own_write(stage.kube.put(SECRETS, secret()))
+    marks: list[ObjectKey | None] = []
+    stage.live.connect(on_change=lambda _: marks.append(stage.world.writer), on_turn=lambda _: None)
+    stage.world.observe_own_write(stage.kube.put(SECRETS, secret()), DB)
     assert stage.live.get(DB) is not None
-    assert (marks, stage.world.writing) == ([True], False)
+    assert (marks, stage.world.writer) == ([DB], None)
     stage.put(SECRETS, secret())
-    assert marks == [True, False]
+    assert marks == [DB, None]
 
 
 def test_two_servers(stage: Stage) -> None:

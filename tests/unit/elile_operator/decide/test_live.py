@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from elile_operator.decide.fingerprint import Stamp
-from elile_operator.decide.live import LiveSecret, read_secret
+from elile_operator.decide.live import LiveSecret, Share, read_secret
 from tests.fakes.objects import KEY
 
 CANARY = b"canary-5d1f"
@@ -37,7 +37,7 @@ def test_everything_that_decisions_need_is_read() -> None:
             labels={"team": "a"},
             annotations={"elile.io/fingerprint": str(stamp), "elile.io/revision": "12", "note": "n"},
             ownerReferences=[
-                {"kind": "ElileSecret", "name": "db", "uid": "o-1"},
+                {"apiVersion": "elile.io/v1alpha1", "kind": "ElileSecret", "name": "db", "uid": "o-1"},
                 {"kind": "Other", "name": "x", "uid": "o-2", "controller": True},
             ],
             managedFields=[{"manager": "elile", "operation": "Apply", "time": "2030-01-01T12:00:00Z"}],
@@ -58,7 +58,9 @@ def test_everything_that_decisions_need_is_read() -> None:
         labels={"team": "a"},
         annotations={"elile.io/fingerprint": str(stamp), "elile.io/revision": "12", "note": "n"},
         owner_uids=frozenset({"o-1", "o-2"}),
+        strangers=frozenset({"o-2"}),
         controller="Other x",
+        controller_uid="o-2",
         applied=datetime(2030, 1, 1, 12, tzinfo=UTC),
         deleting=True,
     )
@@ -172,3 +174,48 @@ def test_an_owner_that_is_no_controller_is_an_owner_only() -> None:
     references = [{"kind": "ElileSecret", "name": "db", "uid": "o-1", "controller": False}]
     found = read_secret(body(ownerReferences=references), KEY)
     assert (found.owner_uids, found.controller) == (frozenset({"o-1"}), None)
+
+
+def merged_by(name: str, *keys: str, operation: str = "Apply") -> dict[str, Any]:
+    fields = {"f:data": {f"f:{key}": {} for key in keys}}
+    time = "2030-01-01T12:00:00Z"
+    return {"manager": f"elile.{name}", "operation": operation, "time": time, "fieldsV1": fields}
+
+
+def test_what_each_object_has_merged_is_told_apart_by_its_manager() -> None:
+    stamp = KEY.stamp({"a": CANARY})
+    found = read_secret(
+        body(
+            data={"a": encoded(CANARY), "b": encoded(CANARY), "c": encoded(CANARY)},
+            annotations={"elile.io/merged.one": f"3 {stamp}", "elile.io/merged.two": "many of them"},
+            managedFields=[
+                merged_by("one", "a", "gone"),
+                merged_by("two", "b"),
+                {"manager": "elile.three", "operation": "Apply"},
+                merged_by("four", "c", operation="Update"),
+                {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:data": {"f:c": {}}}},
+            ],
+        ),
+        KEY,
+    )
+    moment = datetime(2030, 1, 1, 12, tzinfo=UTC)
+    b = KEY.stamp({"b": CANARY})
+    assert found.shares == {
+        "one": Share(keys=frozenset({"a"}), content=stamp, stamp=stamp, revision=3, applied=moment),
+        "two": Share(keys=frozenset({"b"}), content=b, stamp=None, revision=0, applied=moment),
+        "three": Share(keys=frozenset(), content=KEY.stamp({}), stamp=None, revision=0, applied=None),
+    }
+    assert found.applied is None
+    assert CANARY.decode() not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("labels", "owner"),
+    [
+        ({"app.kubernetes.io/managed-by": "elile", "elile.io/secret": "db"}, "db"),
+        ({"app.kubernetes.io/managed-by": "elile", "elile.io/secret": ""}, None),
+        ({"elile.io/secret": ""}, None),
+    ],
+)
+def test_a_shared_secret_names_no_owner(labels: dict[str, str], owner: str | None) -> None:
+    assert read_secret(body(labels=labels), KEY).owner == owner

@@ -78,6 +78,47 @@ def test_the_frame_is_what_the_spec_wants_around_the_values(spec: dict[str, Any]
     assert frame(elile_secret(**spec)) == replace(FRAME, **want)
 
 
+MERGE = {"delivery": {"secret": {"mode": "Merge"}}}
+MERGED = replace(FRAME, labels={"elile.io/secret": ""}, owned=False, merged=True)
+STRANGER = {"owner_uids": frozenset({"s"}), "strangers": frozenset({"s"})}
+
+
+@pytest.mark.parametrize(
+    ("spec", "live", "want"),
+    [
+        pytest.param(MERGE, {}, MERGED, id="merged"),
+        pytest.param(MERGE, STRANGER, MERGED, id="merged into what another owns"),
+        pytest.param(
+            {}, {"annotations": {"elile.io/adopt": "db"}}, replace(FRAME, owned=False), id="taken over: retained"
+        ),
+        pytest.param(
+            {"deletionPolicy": "Delete"}, {"annotations": {"elile.io/adopt": "db"}}, FRAME, id="taken over, and deleted"
+        ),
+        pytest.param(
+            {"deletionPolicy": "Retain"}, STRANGER, FRAME, id="retained, and held while an owner of it may go"
+        ),
+        pytest.param(
+            {},
+            STRANGER | {"controller": "Legacy x", "controller_uid": "s"},
+            replace(FRAME, owner={**OWNER, "controller": False}),
+            id="controlled by another",
+        ),
+        pytest.param(
+            {},
+            {"owner_uids": frozenset({"e"}), "controller": "ElileSecret old", "controller_uid": "e"},
+            FRAME,
+            id="controlled by an ElileSecret, whose reference goes with our write",
+        ),
+    ],
+)
+def test_the_frame_depends_on_what_is_there(spec: dict[str, Any], live: dict[str, Any], want: Frame) -> None:
+    assert frame(elile_secret(**spec), live_secret(**live)) == want
+
+
+def test_each_mode_has_a_manager() -> None:
+    assert (FRAME.manager, MERGED.manager) == ("elile", "elile.db")
+
+
 def test_our_labels_win_over_those_of_the_spec() -> None:
     secret = unchecked("labels", "elile.io/secret")
     assert frame(secret).labels == {"team": "a", **OUR_LABELS}
@@ -101,6 +142,18 @@ def test_our_labels_win_over_those_of_the_spec() -> None:
         pytest.param({"owned": False}, {"owner_uids": frozenset()}, True, id="retained, and not owned"),
         pytest.param({"owned": False}, {}, False, id="retained, and still owned"),
         pytest.param({"owned": False}, {"owner_uids": frozenset({"another"})}, True, id="retained, another's"),
+        pytest.param({}, {"controller_uid": None}, False, id="owner, and no controller"),
+        pytest.param({"owner": {**OWNER, "controller": False}}, {"controller_uid": "x"}, True, id="another controls"),
+        pytest.param({"owner": {**OWNER, "controller": False}}, {}, False, id="controller, and should not be"),
+        pytest.param({}, {"annotations": {"elile.io/merged.db": "1 k:x"}}, False, id="still merged"),
+        pytest.param({}, {"annotations": {"elile.io/merged.web": "1 k:x"}}, True, id="merged by another"),
+        pytest.param({"owned": False, "merged": True}, {"owner_uids": frozenset()}, False, id="merged, still owned"),
+        pytest.param(
+            {"owned": False, "merged": True, "labels": {}},
+            {"owner_uids": frozenset(), "annotations": {"elile.io/merged.db": "1 k:x"}},
+            True,
+            id="merged",
+        ),
     ],
 )
 def test_a_secret_is_framed_when_all_that_is_ours_is_there(
@@ -124,6 +177,16 @@ def test_the_manifest_is_the_frame_with_values_fingerprint_and_revision() -> Non
         },
         "type": "Opaque",
         "data": {"password": base64.b64encode(b"p\x00\xff").decode(), "empty": ""},
+    }
+
+
+def test_what_is_merged_is_marked_by_an_annotation_for_each_object() -> None:
+    metadata = manifest(MERGED, {}, Stamp("k1", "abc"), 7)["metadata"]
+    assert metadata == {
+        "namespace": "shop",
+        "name": "db",
+        "labels": {"elile.io/secret": ""},
+        "annotations": {"elile.io/merged.db": "7 k1:abc"},
     }
 
 

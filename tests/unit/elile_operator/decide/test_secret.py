@@ -295,6 +295,14 @@ CHANGED = KEY.stamp({"password": b"new"})
             having(SETTLED, revision=4), LIVE, CHANGED, NEWER, Write(6, True), id="interrupted, and new values since"
         ),
         pytest.param(
+            having(SETTLED, revision=4),
+            live_secret(labels={}),
+            STAMP,
+            NEWER,
+            Write(5, True),
+            id="interrupted, and a label gone since: pods are still to be told",
+        ),
+        pytest.param(
             NEW,
             live_secret(revision=0, stamp=None, labels={}, owner_uids=frozenset()),
             STAMP,
@@ -400,6 +408,33 @@ def test_a_refusal_is_told_and_what_was_delivered_stays(violation: Violation, st
     }
     assert {c.message for c in status.conditions[:3]} == {violation.message}
     assert status == SETTLED.status.model_copy(update={"conditions": status.conditions})
+
+
+def test_what_went_with_its_source_is_told_as_gone() -> None:
+    gone = Violation(Reason.SOURCE_GONE, "the Secret was deleted")
+    status = secret_status(SETTLED, stopped(gone), NOW)
+    assert brief(status) == {
+        "Ready": ("False", "SourceGone"),
+        "Stalled": ("False", "SourceGone"),
+        "Synced": ("False", "SourceGone"),
+        "SecretCurrent": ("False", "SourceGone"),
+        "ConsumersCurrent": ("Unknown", "ProofUndeclared"),
+    }
+    assert (status.keys, status.sources, status.revision) == ((), (), 5)
+    removed = SETTLED.model_copy(update={"status": status})
+    assert plan_write(removed, None, frame(removed), STAMP, SOURCES) == Write(6, True), "it comes back as a new one"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "adopted"), [({}, False), ({"elile.io/adopt": "db"}, True), ({"elile.io/adopt": "web"}, False)]
+)
+def test_it_is_told_that_a_secret_was_taken_over(annotations: dict[str, str], adopted: bool) -> None:
+    done = replace(GOOD, live=live_secret(annotations=annotations))
+    status = secret_status(SETTLED, done, NOW)
+    assert status.adopted is adopted
+    later = SETTLED.model_copy(update={"status": status})
+    assert secret_status(later, GOOD, NOW).adopted is adopted, "also when the annotation is gone"
+    assert secret_status(later, stopped(MISSING), NOW).adopted is adopted
 
 
 def test_a_refusal_of_a_new_spec_says_nothing_about_what_the_old_one_delivered() -> None:

@@ -188,6 +188,107 @@ async def test_keys_that_are_wanted_no_more_go_with_the_apply(kube: MemoryKube, 
     assert found(kube)["data"] == {"password": encoded("p1")}
 
 
+# ── merging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def merge(kube: MemoryKube, writer: SecretWriter, name: str, **data: str) -> LiveSecret:
+    """Merge keys for an ElileSecret."""
+    before = kube.find(SECRETS, "shop", "db")
+    known = read_secret(before, KEY) if before else None
+    body = {**wanted(**data), "metadata": {"namespace": "shop", "name": "db", "labels": {"elile.io/secret": ""}}}
+    await writer.write(body, known, manager=f"elile.{name}", exact=False)
+    return live(kube)
+
+
+async def test_keys_of_others_stay_where_keys_are_merged(kube: MemoryKube, writer: SecretWriter) -> None:
+    kube.put(SECRETS, secret(theirs=encoded("t")))
+    await merge(kube, writer, "a", a="1")
+    known = await merge(kube, writer, "b", b="1")
+    assert [(write.verb, write.manager) for write in kube.writes] == [("apply", "elile.a"), ("apply", "elile.b")]
+    assert found(kube)["data"] == {"theirs": encoded("t"), "a": encoded("1"), "b": encoded("1")}
+    assert {name: share.keys for name, share in known.shares.items()} == {"a": {"a"}, "b": {"b"}}
+
+
+async def test_what_was_merged_is_released_exactly(kube: MemoryKube, writer: SecretWriter) -> None:
+    kube.put(SECRETS, secret(theirs=encoded("t")))
+    await merge(kube, writer, "a", a="1", both="1")
+    known = await merge(kube, writer, "b", both="1")
+    await writer.release(known, "elile.a")
+    (apply,) = kube.writes[2:]
+    about = {"namespace": "shop", "name": "db", "uid": known.uid, "resourceVersion": known.resource_version}
+    assert (apply.manager, apply.body) == ("elile.a", {"apiVersion": "v1", "kind": "Secret", "metadata": about})
+    assert found(kube)["data"] == {"theirs": encoded("t"), "both": encoded("1")}
+    await writer.release(live(kube), "elile.b")
+    assert (found(kube)["data"], found(kube)["metadata"]["labels"]) == ({"theirs": encoded("t")}, {})
+
+
+async def test_a_secret_of_which_nothing_is_left_goes(kube: MemoryKube, writer: SecretWriter) -> None:
+    await writer.release(await merge(kube, writer, "a", a="1"), "elile.a")
+    assert kube.find(SECRETS, "shop", "db") is None
+
+
+async def test_an_empty_secret_of_somebody_else_stays(kube: MemoryKube, writer: SecretWriter) -> None:
+    theirs = secret()
+    theirs["metadata"]["managedFields"] = [{"manager": "kubectl", "operation": "Update"}]
+    kube.put(SECRETS, theirs)
+    await writer.release(await merge(kube, writer, "a", a="1"), "elile.a")
+    assert found(kube)["data"] == {}
+
+
+async def test_data_of_nobody_in_particular_stay(kube: MemoryKube, writer: SecretWriter) -> None:
+    """People can clear `managedFields`."""
+    kube.put(SECRETS, secret(theirs=encoded("t")))
+    await writer.release(await merge(kube, writer, "a", a="1"), "elile.a")
+    assert found(kube)["data"] == {"theirs": encoded("t")}
+
+
+async def test_what_changed_meanwhile_is_not_released(kube: MemoryKube, writer: SecretWriter) -> None:
+    known = await merge(kube, writer, "a", a="1")
+    await merge(kube, writer, "b", b="1")
+    with pytest.raises(KubeConflictError):
+        await writer.release(known, "elile.a")
+    assert found(kube)["data"] == {"a": encoded("1"), "b": encoded("1")}
+
+
+async def test_the_former_mode_is_given_up_after_the_new_one_is_in(kube: MemoryKube, writer: SecretWriter) -> None:
+    known = await merge(kube, writer, "a", password="p1", old="x")
+    written = await writer.write(wanted(password="p1"), known, former="elile.a")
+    assert [(write.verb, write.manager) for write in kube.writes[1:]] == [
+        ("apply", "elile"),
+        ("patch", "elile"),
+        ("apply", "elile.a"),
+    ]
+    assert all("password" in write.body["data"] for write in kube.writes[:2]), "no key is away in between"
+    assert written == found(kube)
+    assert (written["data"], live(kube).shares) == ({"password": encoded("p1")}, {})
+
+
+OWNERS = [{"kind": "Legacy", "name": "x", "uid": "s"}, {"kind": "ElileSecret", "name": "db", "uid": "u"}]
+
+
+@pytest.mark.parametrize(
+    ("owners", "left"), [(OWNERS, OWNERS[:1]), (OWNERS[1:], []), (OWNERS[:1], OWNERS[:1])], ids=["two", "one", "none"]
+)
+async def test_a_secret_is_let_go(
+    kube: MemoryKube, writer: SecretWriter, owners: list[dict[str, str]], left: list[dict[str, str]]
+) -> None:
+    body = secret(password=encoded("p1"))
+    body["metadata"]["ownerReferences"] = owners
+    kube.put(SECRETS, body)
+    await writer.disown(live(kube), "u")
+    assert found(kube)["metadata"]["ownerReferences"] == left
+    assert len(kube.writes) == (owners != left)
+    assert found(kube)["data"] == {"password": encoded("p1")}
+
+
+async def test_a_secret_that_is_gone_needs_no_letting_go(kube: MemoryKube, writer: SecretWriter) -> None:
+    kube.put(SECRETS, secret())
+    known = live(kube)
+    kube.remove(SECRETS, "shop", "db")
+    await writer.disown(known, "u")
+    assert kube.writes == []
+
+
 # ── reading and deleting ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -274,6 +274,19 @@ async def test_what_cannot_be_revoked_is_named(stage: Stage) -> None:
     assert await stage.holdings.release("r") == ["dyn", "web"]
 
 
+async def test_what_could_not_be_revoked_is_tried_again(stage: Stage) -> None:
+    await stage.hold()
+    await stage.hold(WEB)
+    stage.vault.failing["revoke"] = AWAY
+    assert await stage.holdings.release("r") == ["dyn"]
+    assert stage.holdings.taken("r") == {"dyn", "web"}
+    del stage.vault.failing["revoke"]
+    assert await stage.holdings.release("r") == []
+    assert stage.vault.leases == []
+    stage.holdings.forget("r")
+    assert stage.holdings.taken("r") == frozenset()
+
+
 async def test_what_has_ended_is_not_revoked(stage: Stage) -> None:
     await stage.hold()
     await stage.clock.advance(100.0)

@@ -12,7 +12,9 @@ from elile.secrets.answers import EngineAnswer, KVValue
 from elile.secrets.errors import (
     SecretAccessDeniedError,
     SecretDeletedError,
+    SecretMountNotFoundError,
     SecretNotFoundError,
+    SecretsError,
     SecretsStaleAnswerError,
     SecretsUnavailableError,
     SecretVersionNotFoundError,
@@ -644,6 +646,64 @@ async def test_since_when_an_entry_is_compared(stage: Stage) -> None:
     stage.vault.down = None
     await stage.clock.advance(MINUTE)
     assert (seconds() or 0.0) > 10.0
+
+
+# ── paths that are gone ──────────────────────────────────────────────────────────────────────────────────────────────
+
+GONE = SecretNotFoundError("nothing is stored there", path="secret/metadata/db", confirmed=True)
+
+
+async def test_a_path_that_is_gone_is_seen_by_each_answer(stage: Stage) -> None:
+    assert stage.reads.missing(DB) is None
+    await stage.deliver("a")
+    stage.vault.failing["metadata"] = GONE
+    for _ in range(3):
+        with pytest.raises(SecretNotFoundError):
+            await stage.version(max_age=-1.0)
+        first = stage.reads.missing(DB)
+        with pytest.raises(SecretNotFoundError):
+            await stage.version()
+        assert stage.reads.missing(DB) == first, "the same answer once more is none of its own"
+        await stage.clock.advance(1.0)
+    seen = stage.reads.missing(DB)
+    assert seen is not None
+    assert (seen.first, seen.apart >= timedelta(seconds=2)) == (0.0, True)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(None, id="it is there"),
+        pytest.param(AWAY, id="no answer"),
+        pytest.param(SecretAccessDeniedError("permission denied"), id="not allowed"),
+        pytest.param(SecretMountNotFoundError("no handler for route"), id="no mount"),
+        pytest.param(SecretNotFoundError("nothing is stored there"), id="a 404 of somebody else"),
+        pytest.param(SecretsStaleAnswerError("older"), id="a standby that is behind"),
+    ],
+)
+async def test_every_other_answer_begins_the_count_anew(stage: Stage, other: SecretsError | None) -> None:
+    await stage.deliver("a")
+    stage.vault.failing["metadata"] = GONE
+    with pytest.raises(SecretNotFoundError):
+        await stage.version(max_age=-1.0)
+    assert stage.reads.missing(DB) is not None
+    stage.vault.failing.clear()
+    if other is not None:
+        stage.vault.failing["metadata"] = other
+        with pytest.raises(type(other)):
+            await stage.version(max_age=-1.0)
+    else:
+        await stage.version(max_age=-1.0)
+    assert stage.reads.missing(DB) is None
+
+
+async def test_another_server_begins_the_count_anew(stage: Stage) -> None:
+    await stage.deliver("a")
+    stage.vault.failing["metadata"] = GONE
+    with pytest.raises(SecretNotFoundError):
+        await stage.version(max_age=-1.0)
+    stage.reads.look_again("default")
+    assert stage.reads.missing(DB) is None
 
 
 async def test_stop_ends_what_is_under_way_and_drops_all_values(stage: Stage) -> None:
