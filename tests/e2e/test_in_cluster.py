@@ -91,8 +91,9 @@ def test_the_rights_of_the_binding_stay_within_admin(cluster: Cluster, operator:
             for verb in rule["verbs"]
         }
 
-    assert rules("elile-deliver") <= rules("admin")
-    assert rules("elile-deliver"), "no rights at all would be within any"
+    for role in ("elile-deliver", "elile-restart"):
+        assert rules(role) <= rules("admin")
+        assert rules(role), "no rights at all would be within any"
 
 
 def test_without_a_pod_and_without_a_kubeconfig_it_says_what_to_do(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from elile_operator.api.elilesecret import ConsumersStatus, ElileSecretStatus, SourceStatus
+from elile_operator.api.consumers import ConsumersStatus
+from elile_operator.api.elilesecret import ElileSecretStatus, SourceStatus
 from elile_operator.api.meta import Condition, ConditionStatus, FieldManager
 
 pytestmark = pytest.mark.lab

@@ -145,7 +145,7 @@ _ERRORS: dict[int, type[KubeError]] = {
 
 
 class MemoryKube:
-    """Objects by kind and name, with uids, resourceVersions, server-side apply of Secrets and preconditions.
+    """Objects by kind and name: uids, resourceVersions, preconditions, server-side apply of Secrets and of restarts.
 
     `fail` scripts the next answers of one verb of one kind. `writes` and `reads` note what was asked for.
     """
@@ -255,6 +255,9 @@ class MemoryKube:
             self._applied = {held: each for held, each in self._applied.items() if held[:3] != key}
         before = self._applied.get((*key, manager), {"metadata": {}})
         self._applied[*key, manager] = copy.deepcopy(body)
+        if resource.group == "apps":
+            assert known is not None
+            return self._keep(resource, known, _annotated(known, before, body))
         others = [each for held, each in self._applied.items() if held[:3] == key and held[3] != manager]
         merged = copy.deepcopy(known) if known else {"metadata": {"namespace": namespace}}
         meta = merged["metadata"]
@@ -356,6 +359,19 @@ class MemoryKube:
         answers = self._failing.get((verb, resource.plural))
         if answers and (code := answers.pop(0)) is not None:
             raise _ERRORS[code](f"{verb} {resource.plural}", status=code, reason="Scripted")
+
+
+def _annotated(known: Json, before: Json, body: Json) -> Json:
+    """A workload after an apply that names annotations of its template, and nothing else."""
+
+    def of(found: Json) -> Json:
+        annotations: Json = found.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {})
+        return annotations
+
+    merged = copy.deepcopy(known)
+    merged["spec"]["template"].setdefault("metadata", {})["annotations"] = _merge(of(known), of(before), of(body), [])
+    merged["metadata"]["generation"] += of(merged) != of(known)
+    return merged
 
 
 def _comparable(body: Json) -> Json:

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
+from elile_operator.api.consumers import Consumers, ConsumersStatus
 from elile_operator.api.durations import LONGEST
 from elile_operator.api.files import KEPT_BESIDE_FILES, MAX_FILES, RULES, SOURCES_EXIST, File
 from elile_operator.api.meta import MAX_NAME, NAME_FITS, Condition
@@ -149,6 +150,11 @@ class Delivery(SpecModel):
     poke: bool = Field(
         True, description="Whether kubelet is asked to refresh the volumes of running pods at once. Absent: true."
     )
+    metadata_file: bool = Field(
+        False,
+        description="Whether the file .elile.json tells name, revision and sources beside the values; with "
+        "spec.consumers.proof.http it always does. Absent: false.",
+    )
 
 
 class Refresh(SpecModel):
@@ -190,6 +196,9 @@ class ElileSecretSpec(SpecModel):
         default_factory=Refresh,
         description="When sources are read again though nothing says that they changed. Absent: as the server says.",
     )
+    consumers: Consumers = Field(
+        default_factory=Consumers, description="Those who use the values. Absent: nothing proves, nothing is restarted."
+    )
     on_missing: OnMissing = Field(
         OnMissing.KEEP,
         description="What becomes of what was delivered when its path is gone: Keep, or Delete once the server has "
@@ -211,21 +220,6 @@ class SourceStatus(StatusModel):
     lease_expires: Time | None = Field(None, description="When the lease ends, if nobody renews it.")
     certificate_expires: Time | None = Field(None, description="When the certificate ends.")
     serial: str | None = Field(None, description="Serial number of the certificate.")
-
-
-class ConsumersStatus(StatusModel):
-    """Which pods use the values."""
-
-    summary: str | None = Field(None, description="Current, assumed and all pods in one text, such as 1+2?/3.")
-    total: int | None = Field(None, description="Running pods that mount the Secret.")
-    current: int | None = Field(None, description="Pods that are proved to use the last values.")
-    assumed: int | None = Field(None, description="Pods that were poked, where nothing proves more.")
-    stale: Annotated[tuple[str, ...], ListType("atomic")] = Field(
-        (), description="Up to ten pods that do not use the last values."
-    )
-    need_restart: Annotated[tuple[str, ...], ListType("atomic")] = Field(
-        (), description="Up to ten pods that see new values only after a restart."
-    )
 
 
 class ElileSecretStatus(StatusModel):
@@ -272,6 +266,21 @@ _MERGES_OPAQUE = Rule(
 )
 
 
+_ONE_TELLS = Rule(
+    "!has(self.delivery) || !has(self.delivery.secret) || !has(self.delivery.secret.mode) || "
+    "self.delivery.secret.mode != 'Merge' || !((has(self.delivery.metadataFile) && self.delivery.metadataFile) || "
+    "(has(self.consumers) && has(self.consumers.proof) && has(self.consumers.proof.http)))",
+    "spec.delivery.secret.mode Merge has no metadata file, which proof by http needs: one file cannot tell of several "
+    "ElileSecrets; use mode Own, or another proof",
+    lambda v: (
+        v.delivery.secret.mode is not SecretMode.MERGE
+        or not (v.delivery.metadata_file or (v.consumers.proof is not None and v.consumers.proof.http is not None))
+    ),
+)
+
+_RULES = (_TYPE_STAYS, SOURCES_EXIST, KEPT_BESIDE_FILES, _MERGES_OPAQUE, _ONE_TELLS)
+
+
 class ElileSecret(ApiObject):
     """Values from Vault, delivered as files of pods."""
 
@@ -300,9 +309,7 @@ class ElileSecret(ApiObject):
         rules=(NAME_FITS,),
     )
 
-    spec: Annotated[ElileSecretSpec, Checked(_TYPE_STAYS, SOURCES_EXIST, KEPT_BESIDE_FILES, _MERGES_OPAQUE)] = Field(
-        description="What the team wants in its Secret."
-    )
+    spec: Annotated[ElileSecretSpec, Checked(*_RULES)] = Field(description="What the team wants in its Secret.")
     status: ElileSecretStatus = Field(default_factory=ElileSecretStatus, description="What the operator did.")
 
     @property
@@ -314,3 +321,10 @@ class ElileSecret(ApiObject):
     def merges(self) -> bool:
         """Whether its keys are put into a Secret that others use as well."""
         return self.spec.delivery.secret.mode is SecretMode.MERGE
+
+    @property
+    def has_metadata_file(self) -> bool:
+        """Whether the Secret tells its revision; without it no pod could prove by HTTP. A shared one has no room."""
+        proof = self.spec.consumers.proof
+        wanted = self.spec.delivery.metadata_file or (proof is not None and proof.http is not None)
+        return wanted and not self.merges

@@ -31,6 +31,8 @@ EPOCH_ANNOTATION = f"{GROUP}/epoch"
 
 # On an object that something has to be undone for before it may go.
 FINALIZER = f"{GROUP}/finalizer"
+# The file that tells name, revision and sources beside the values; the client library reads it.
+METADATA_FILE = ".elile.json"
 
 # A Secret's consent to be taken over, and an ElileSecret's wish to be refreshed now.
 ADOPT_ANNOTATION = f"{GROUP}/adopt"
@@ -47,10 +49,19 @@ def merged_annotation(name: str) -> str:
     return f"{GROUP}/merged.{name}"
 
 
+RESTART_PREFIX = f"restart.{GROUP}/"
+
+
+def restart_annotation(name: str) -> str:
+    """The annotation on pod templates that restarts a workload when the content of this ElileSecret changes."""
+    return f"{RESTART_PREFIX}{name}"
+
+
 class FieldManager(StrEnum):
     """Who applies. One per writer: two applies by one manager remove each other's fields."""
 
     SECRETS = "elile"
+    RESTARTS = "elile-restart"
     VAULTSERVER_STATUS = "elile-server"
     ELILESECRET_STATUS = "elile-secret"
 

@@ -116,6 +116,11 @@ class Reason(StrEnum):
     CONSUMERS_CURRENT = "ConsumersCurrent", "The declared proof is there that all consumers use the value.", SILENT
     AWAITING_CONSUMERS = "AwaitingConsumers", "Not all consumers are proved to use the value.", SILENT
     PROOF_UNDECLARED = "ProofUndeclared", "The spec does not say how consumers prove that they use a value.", SILENT
+    NEEDS_RESTART = "NeedsRestart", "A workload will be restarted, or waits for somebody to let it be.", SILENT
+    RESTARTING = "Restarting", "A workload is being restarted.", SILENT
+    RESTARTED = "Restarted", "A workload was restarted, and its rollout is complete.", SILENT
+    RESTART_FAILED = "RestartFailed", "The rollout of a restarted workload does not progress.", SILENT
+    RESTART_NOT_ALLOWED = "RestartNotAllowed", "The operator has no rights to restart workloads here.", SILENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The shapes of text in specs: names of Kubernetes, paths of Vault, keys of Secrets, each with its remedy."""
 
-from elile_operator.api.meta import MANAGED_BY_LABEL, RESERVED, UNRESERVED, is_reserved
+from elile_operator.api.meta import MANAGED_BY_LABEL, METADATA_FILE, RESERVED, UNRESERVED, is_reserved
 from elile_operator.api.rules import SELF, Checked, Rule, Subject, cel_string, free_of, matches
 
 MAX_PATH = 512
@@ -110,6 +110,12 @@ def secret_key(field: str, subject: Subject = SELF) -> tuple[Rule, ...]:
         matches("[-._a-zA-Z0-9]+", f"{field} must be letters, digits, '-', '_' and '.', as a key of a Secret", subject),
         free_of(
             r"^\.\.|^\.$", f"{field} must not be '.' nor begin with '..'; a volume cannot hold such a file", subject
+        ),
+        Rule(
+            f"{subject.cel} != {cel_string(METADATA_FILE)}",
+            f"{field} must not be {METADATA_FILE}, which Elile writes itself (spec.delivery.metadataFile); "
+            "choose another name",
+            lambda v: subject.read(v) != METADATA_FILE,
         ),
     )
 

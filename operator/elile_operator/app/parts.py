@@ -11,14 +11,17 @@ from random import SystemRandom
 from typing import Any
 
 from elile_operator import shell
+from elile_operator.controllers.consumers import ConsumersWatch
 from elile_operator.controllers.listing import KubeLister
 from elile_operator.controllers.managed import ManagedSecrets, SecretWatcher
+from elile_operator.controllers.restarts import Restarts
 from elile_operator.controllers.secret import SecretController
 from elile_operator.controllers.server import ServerController
 from elile_operator.controllers.wakeups import Wakeups
 from elile_operator.controllers.world import SECRET_SELECTOR, World
 from elile_operator.decide.fingerprint import FingerprintKey
 from elile_operator.delivery.poke import PokeKey, Poker
+from elile_operator.delivery.proof import HttpAsker, Prober
 from elile_operator.delivery.secrets import SecretWriter
 from elile_operator.engine import ObjectKey, Resync, Runner, SystemClock, WorkQueue
 from elile_operator.kube.client import KubeClient
@@ -92,6 +95,7 @@ class Parts:
         self._events = EventWriter(
             kube, instance=socket.gethostname()[:128], now=clock.now, unique=lambda: secrets.token_hex(8)
         )
+        self._prober, self._restarts = self._consumers(account)
         self._runner("VaultServer", server_queue, self._server_controller(account), workers=4 * LANES)
         workers = settings.workers * LANES
         self._runner("ElileSecret", secret_queue, self._secret_controller(key, account), workers=workers)
@@ -102,7 +106,7 @@ class Parts:
             self._watch(ELILE_SECRETS, world.secrets),
             self._watch(PODS, world.pods),
             self._watch(NAMESPACES, world.namespaces),
-            shell.Watch(ROLE_BINDINGS, lambda body, _gone: self._wakeups.rights_changed(body["metadata"]["namespace"])),
+            shell.Watch(ROLE_BINDINGS, lambda body, _gone: self._rights_changed(body["metadata"]["namespace"])),
         ]
 
     @property
@@ -132,6 +136,7 @@ class Parts:
         await self._managed.stop()
         await asyncio.gather(*(runner.stop(STOP_GRACE) for runner in self._runners))
         await self._reads.stop()
+        await self._prober.close()
         await self._logins.close()
         self._servers.close()
 
@@ -169,6 +174,28 @@ class Parts:
         poker.on_settled(self._wakeups.settled)
         return poker, pokes
 
+    def _consumers(self, account: str) -> tuple[Prober, Restarts]:
+        proofs: WorkQueue[ObjectKey] = self._queue("proof")
+        restarts: WorkQueue[str] = self._queue("restart")
+        news = self._wakeups.consumers_changed
+        prober = Prober(HttpAsker(), queue=proofs, on_news=news)
+        restarter = Restarts(
+            self._kube,
+            world=self._world,
+            queue=restarts,
+            events=self._events,
+            account=account,
+            clock=self._clock,
+            on_news=news,
+        )
+        self._runner("proof", proofs, prober, workers=8)
+        self._runner("restart", restarts, restarter, workers=2)
+        return prober, restarter
+
+    def _rights_changed(self, namespace: str) -> None:
+        self._wakeups.rights_changed(namespace)
+        self._restarts.rights_changed(namespace)
+
     def _server_controller(self, account: str) -> ServerController:
         return ServerController(
             world=self._world,
@@ -193,6 +220,7 @@ class Parts:
             kube=self._kube,
             writer=SecretWriter(self._kube),
             poker=self._poker,
+            consumers=ConsumersWatch(prober=self._prober, restarts=self._restarts, clock=self._clock),
             events=self._events,
             key=key,
             account=account,

@@ -9,6 +9,7 @@ from elile_operator.api.elilesecret import ElileSecret, ElileSecretStatus, Sourc
 from elile_operator.api.meta import FieldManager
 from elile_operator.api.reasons import Reason
 from elile_operator.api.vaultserver import VaultServer
+from elile_operator.controllers.consumers import ConsumersWatch
 from elile_operator.controllers.gathering import Gatherer, entry_of
 from elile_operator.controllers.lasting import Lasting
 from elile_operator.controllers.leaving import Leaving
@@ -21,11 +22,11 @@ from elile_operator.decide.fingerprint import FingerprintKey
 from elile_operator.decide.generating import check_generated
 from elile_operator.decide.lasting import ended
 from elile_operator.decide.live import LiveSecret, read_data, read_secret
-from elile_operator.decide.manifest import check_metadata, frame, manifest
+from elile_operator.decide.manifest import METADATA_ROOM, check_metadata, frame, manifest
 from elile_operator.decide.merge import as_seen, check_keys, former_manager
 from elile_operator.decide.missing import removes
 from elile_operator.decide.ownership import check_ownership, compare
-from elile_operator.decide.pods import poke_targets, summarize
+from elile_operator.decide.pods import poke_targets
 from elile_operator.decide.render import Rendered, render
 from elile_operator.decide.secret import (
     Delivered,
@@ -87,6 +88,7 @@ class SecretController:
         kube: KubeClient,
         writer: SecretWriter,
         poker: Poker,
+        consumers: ConsumersWatch,
         events: Events,
         key: FingerprintKey,
         account: str,
@@ -102,6 +104,7 @@ class SecretController:
         self._kube = kube
         self._writer = writer
         self._poker = poker
+        self._consumers = consumers
         self._events = events
         self._key = key
         self._account = account
@@ -126,6 +129,7 @@ class SecretController:
         secret = self._world.secret(key)
         if secret is None or (isinstance(secret, ElileSecret) and secret.metadata.deletion_timestamp):
             self._reads.unsubscribe(key)
+            self._consumers.forget(key)
             if isinstance(secret, ElileSecret):
                 return await self._leaving.object_goes(secret)
             await self._holdings.release(key)  # one that went without its finalizer
@@ -136,6 +140,7 @@ class SecretController:
             fields = {**key._asdict(), "why": secret.message}
             log.error("ElileSecret cannot be read; apply the CRDs of this version", extra={"fields": fields})
             self._reads.unsubscribe(key)
+            self._consumers.forget(key)
             return Result.done()
         if self._world.live.following(key.namespace) is Following.STARTING:
             return Result.done()  # what Secrets there are is not known yet; when it is, all of the namespace come again
@@ -246,7 +251,8 @@ class SecretController:
         if isinstance(got, Violation):
             return got
         sources, contents = got
-        data = render(contents, secret.spec.files, keep_keys=secret.spec.keep_keys, type_=secret.spec.type)
+        spec, spare = secret.spec, METADATA_ROOM if secret.has_metadata_file else 0
+        data = render(contents, spec.files, keep_keys=spec.keep_keys, type_=spec.type, spare=spare)
         return data if isinstance(data, Violation) else (sources, data)
 
     async def _write(
@@ -270,7 +276,7 @@ class SecretController:
         assert write is not None  # noqa: S101 - a Secret that does not exist is always written
         self._world.check_current(secret)
         await self._leaving.hold(secret)
-        body = manifest(wanted, data, stamp, write.revision)
+        body = manifest(wanted, data, stamp, write.revision, sources)
         former = former_manager(secret, live)
         try:
             written = await self._writer.write(
@@ -321,22 +327,26 @@ class SecretController:
         namespace, name = live.namespace, secret.metadata.name
         pods = self._world.users(namespace, live.name)
         content_changed = write.content_changed if write is not None else interrupted(secret, live)
-        if content_changed and secret.spec.delivery.poke:
+        shown = content_changed or (write is not None and write.told)
+        if shown and secret.spec.delivery.poke:
             await self._poker.poke(name, poke_targets(pods, live.name), live.resource_version)
         await self._leaving.name_left(secret)
         changed = (live.applied or self._clock.now()) if content_changed else secret.status.last_change_time
         poked = not self._poker.owes(namespace, name)
-        consumers = summarize(pods, live.name, changed=changed, poked=poked and secret.spec.delivery.poke)
+        looked = poked and secret.spec.delivery.poke
+        verdict = self._consumers.look(secret, live, pods, changed=changed, poked=looked)
         return Delivered(
             violation=None,
             live=live,
             sources=sources,
-            consumers=consumers,
+            consumers=verdict.status,
             changed=changed,
             poked=poked,
             server=secret.spec.vault.server,
             freshness=fresh,
             next_refresh=self._lasting.next_refresh(secret, sources),
+            proof=verdict.condition,
+            look_after=verdict.look_after,
         )
 
     def _stopped(
@@ -393,7 +403,7 @@ class SecretController:
 
     def _next(self, secret: ElileSecret, done: Delivered) -> timedelta | None:
         if done.violation is None:
-            return None
+            return done.look_after
         if removes(secret, done.violation) and done.live is not None:
             return UNTIL_GONE
         if done.violation.reason in UNWATCHED:

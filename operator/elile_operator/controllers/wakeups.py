@@ -48,6 +48,10 @@ class Wakeups:
         """The last poke that was owed has been sent."""
         self._secrets.add(ObjectKey(namespace, name))
 
+    def consumers_changed(self, key: ObjectKey) -> None:
+        """A pod proved something, or a workload was restarted."""
+        self._secrets.add(key)
+
     def server_usable(self, name: str, *, followed: Callable[[ObjectKey], bool]) -> None:
         """A server is new, changed or back: nobody waits out a backoff, and they do not come all at once.
 

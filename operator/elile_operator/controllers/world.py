@@ -10,7 +10,7 @@ from elile_operator.api.model import InvalidObject, ObjectMeta
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.controllers.managed import ManagedSecrets
 from elile_operator.controllers.packed import PackedSecret
-from elile_operator.decide.pods import PodView, read_pod
+from elile_operator.decide.pods import PodView, Workload, read_pod
 from elile_operator.engine import Change, Entry, ObjectKey, ObjectStore
 from elile_operator.engine.body import Body
 from elile_operator.obs.objects import ObjectSample
@@ -66,7 +66,10 @@ class World:
             kind="Pod",
             key_of=_key,
             project=read_pod,
-            indexes={"secret": lambda pod: ((pod.namespace, name) for name in pod.secrets)},
+            indexes={
+                "secret": lambda pod: ((pod.namespace, name) for name in pod.secrets),
+                "owner": lambda pod: ((pod.namespace, pod.owner),) if pod.owner else (),
+            },
         )
         self.namespaces: ObjectStore[ObjectKey, Namespace] = ObjectStore(
             kind="Namespace",
@@ -119,6 +122,11 @@ class World:
     def users(self, namespace: str, secret_name: str) -> list[PodView]:
         """Return the pods that use a Secret."""
         found = (self.pods.get(key) for key in self.pods.by("secret", (namespace, secret_name)))
+        return [pod for pod in found if pod is not None]
+
+    def pods_of(self, namespace: str, workload: Workload) -> list[PodView]:
+        """Return the pods of a workload that use Secrets."""
+        found = (self.pods.get(key) for key in self.pods.by("owner", (namespace, workload)))
         return [pod for pod in found if pod is not None]
 
     def labels(self, namespace: str) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from elile_operator.api.meta import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
     MERGERS,
+    METADATA_FILE,
     REVISION_ANNOTATION,
     SECRET_LABEL,
     FieldManager,
@@ -39,7 +41,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveSecret:
-    """One Secret. `content` is the fingerprint of its data as it is now, under our key; `stamp` is the annotation."""
+    """One Secret. `content` is the fingerprint of its data as it is now, under our key; `stamp` is the annotation.
+
+    `keys` and `content` leave the metadata file out: it tells of the data, and is none.
+    """
 
     namespace: str
     name: str
@@ -59,6 +64,8 @@ class LiveSecret:
     applied: datetime | None  # when our field manager changed it last, by the API server's clock
     deleting: bool
     shares: Mapping[str, Share] = field(default_factory=lambda: _NO_SHARES)  # by the name of the ElileSecret
+    created: datetime | None = None  # by the API server's clock
+    told: int | None = None  # the revision in the metadata file, 0 where that says none; None: there is no such file
 
     @property
     def owner(self) -> str | None:
@@ -77,6 +84,7 @@ def read_secret(body: Mapping[str, Any], key: FingerprintKey) -> LiveSecret:
     labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
     owners = meta.get("ownerReferences") or []
     data = read_data(body)
+    told = _told(_decoded(body["data"][METADATA_FILE])) if METADATA_FILE in (body.get("data") or {}) else None
     managed = meta.get("managedFields") or []
     controller = next((o for o in owners if o.get("controller")), None)
     return LiveSecret(
@@ -98,12 +106,23 @@ def read_secret(body: Mapping[str, Any], key: FingerprintKey) -> LiveSecret:
         applied=_applied(managed, FieldManager.SECRETS),
         deleting="deletionTimestamp" in meta,
         shares=_shares(managed, data, annotations, key),
+        created=datetime.fromisoformat(meta["creationTimestamp"]) if "creationTimestamp" in meta else None,
+        told=told,
     )
 
 
 def read_data(body: Mapping[str, Any]) -> dict[str, bytes]:
     """Return the values of a Secret: pass them on to what compares or fingerprints them, and nowhere else."""
-    return {name: _decoded(value) for name, value in (body.get("data") or {}).items()}
+    data = body.get("data") or {}
+    return {name: _decoded(value) for name, value in data.items() if name != METADATA_FILE}
+
+
+def _told(content: bytes) -> int:
+    try:
+        revision = json.loads(content)["revision"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 0
+    return revision if type(revision) is int else 0
 
 
 # Shared by all Secrets that are owned, which are thousands.

@@ -1,15 +1,18 @@
 """The Secret as it should be, and whether the one in the cluster already is."""
 
 import base64
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from elile_operator.api.elilesecret import ElileSecret
+from elile_operator.api.elilesecret import ElileSecret, SourceStatus
 from elile_operator.api.meta import (
     API_VERSION,
     FINGERPRINT_ANNOTATION,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    METADATA_FILE,
     REVISION_ANNOTATION,
     SECRET_LABEL,
     FieldManager,
@@ -25,7 +28,11 @@ from elile_operator.decide.render import Rendered
 from elile_operator.decide.shapes import KUBERNETES_TYPES
 from elile_operator.decide.violation import Violation
 
-__all__ = ["Frame", "check_metadata", "frame", "is_framed", "manifest"]
+__all__ = ["METADATA_ROOM", "Frame", "check_metadata", "frame", "is_framed", "manifest"]
+
+METADATA_SCHEMA = 1
+# Bytes kept free for the metadata file of the largest spec: 64 sources with names, mounts and paths.
+METADATA_ROOM = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,7 @@ class Frame:
     owner: dict[str, Any]
     owned: bool  # whether the Secret names its ElileSecret as an owner
     merged: bool = False  # whether others have keys in it as well
+    tells: bool = False  # whether the metadata file is there
 
     @property
     def manager(self) -> str:
@@ -90,11 +98,12 @@ def frame(secret: ElileSecret, live: LiveSecret | None = None) -> Frame:
         owner=owner,
         owned=not secret.merges and (goes_with(secret, live) or bool(strangers)),
         merged=secret.merges,
+        tells=secret.has_metadata_file,
     )
 
 
 def is_framed(wanted: Frame, live: LiveSecret) -> bool:
-    """Whether labels, annotations, type and owner are there; what others added beside them is theirs."""
+    """Whether labels, annotations, type, owner and metadata file are there; what others added beside is theirs."""
     return (
         live.type == wanted.type
         and wanted.labels.items() <= live.labels.items()
@@ -102,6 +111,7 @@ def is_framed(wanted: Frame, live: LiveSecret) -> bool:
         and (wanted.owner["uid"] in live.owner_uids) == wanted.owned
         and (not wanted.owned or (live.controller_uid == wanted.owner["uid"]) == wanted.owner["controller"])
         and not _marks_of_the_other_mode(wanted) & live.annotations.keys()
+        and (wanted.merged or live.told == (live.revision if wanted.tells else None))
     )
 
 
@@ -110,8 +120,13 @@ def _marks_of_the_other_mode(wanted: Frame) -> set[str]:
     return {FINGERPRINT_ANNOTATION} if wanted.merged else {merged_annotation(wanted.owner["name"])}
 
 
-def manifest(wanted: Frame, data: Rendered, stamp: Stamp, revision: int) -> dict[str, Any]:
-    """Return the body to apply. It holds the values: pass it to the API server and nowhere else."""
+def manifest(
+    wanted: Frame, data: Rendered, stamp: Stamp, revision: int, sources: Sequence[SourceStatus] = ()
+) -> dict[str, Any]:
+    """Return the body to apply. It holds the values: pass it to the API server and nowhere else.
+
+    The metadata file tells the sources as they were at this write: what changes without the values is not written.
+    """
     marks = {FINGERPRINT_ANNOTATION: str(stamp), REVISION_ANNOTATION: str(revision)}
     if wanted.merged:
         marks = {merged_annotation(wanted.owner["name"]): f"{revision} {stamp}"}
@@ -123,10 +138,23 @@ def manifest(wanted: Frame, data: Rendered, stamp: Stamp, revision: int) -> dict
     }
     if wanted.owned:
         metadata["ownerReferences"] = [wanted.owner]
+    content = {name: value.reveal() for name, value in data.items()}
+    if wanted.tells:
+        content[METADATA_FILE] = _metadata(wanted.owner["name"], revision, sources)
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": metadata,
         "type": wanted.type,
-        "data": {name: base64.b64encode(value.reveal()).decode() for name, value in data.items()},
+        "data": {name: base64.b64encode(value).decode() for name, value in content.items()},
     }
+
+
+def _metadata(name: str, revision: int, sources: Sequence[SourceStatus]) -> bytes:
+    told = {
+        "schema": METADATA_SCHEMA,
+        "name": name,
+        "revision": revision,
+        "sources": [source.model_dump(include={"name", "path", "version"}, exclude_none=True) for source in sources],
+    }
+    return json.dumps(told, separators=(",", ":")).encode()

@@ -1,15 +1,20 @@
-"""Which pods use a Secret, how, and what is known of the version they see."""
+"""Which pods use a Secret, how, and what made them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from elile_operator.api.elilesecret import ConsumersStatus
+__all__ = ["PodView", "Workload", "poke_targets", "read_pod"]
 
-__all__ = ["PodView", "poke_targets", "read_pod", "summarize"]
+JOB = "Job"
 
-LISTED = 10  # names in a status; more would only make it long
+
+class Workload(NamedTuple):
+    """What made a pod, in the pod's namespace."""
+
+    kind: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +28,22 @@ class PodView:
     created: datetime
     volumes: frozenset[str]
     fixed: frozenset[str]
+    owner: Workload | None = None
+    ip: str = ""
+    ready: bool = False
+    host_network: bool = False
+    started: datetime | None = None  # when the oldest of the processes that run now began
+    crashes: int = 0  # how often its containers were started again
 
     @property
     def secrets(self) -> frozenset[str]:
         """Names of all Secrets the pod uses."""
         return self.volumes | self.fixed
+
+    @property
+    def of_job(self) -> bool:
+        """Whether the pod will end by itself."""
+        return self.owner is not None and self.owner.kind == JOB
 
 
 def read_pod(body: Mapping[str, Any]) -> PodView | None:
@@ -58,7 +74,37 @@ def read_pod(body: Mapping[str, Any]) -> PodView | None:
         created=datetime.fromisoformat(meta["creationTimestamp"]),
         volumes=frozenset(volumes),
         fixed=frozenset(fixed),
+        owner=_owner(meta),
+        ip=status.get("podIP", ""),
+        ready=any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or []),
+        host_network=bool(spec.get("hostNetwork")),
+        started=_started(status),
+        crashes=sum(int(c.get("restartCount") or 0) for c in status.get("containerStatuses") or []),
     )
+
+
+def _owner(meta: Mapping[str, Any]) -> Workload | None:
+    """Return the workload behind a pod; what made its ReplicaSet is read off the name, without asking for that.
+
+    The Deployment controller names a ReplicaSet `<Deployment>-<hash>` and labels its pods with that hash; others
+    label theirs otherwise (Argo: `rollouts-pod-template-hash`).
+    """
+    owner = next((o for o in meta.get("ownerReferences") or [] if o.get("controller")), None)
+    if owner is None:
+        return None
+    kind, name, group = owner["kind"], owner["name"], owner["apiVersion"].partition("/")[0]
+    if group not in ("apps", "batch"):  # others have StatefulSets, too
+        return Workload(f"{kind}.{group}", name)
+    suffix = f"-{(meta.get('labels') or {}).get('pod-template-hash', '')}"
+    if kind == "ReplicaSet" and len(suffix) > 1 and name.endswith(suffix):
+        return Workload("Deployment", name.removesuffix(suffix))
+    return Workload(kind, name)
+
+
+def _started(status: Mapping[str, Any]) -> datetime | None:
+    states = [c.get("state") or {} for c in status.get("containerStatuses") or []]
+    times = [state["running"]["startedAt"] for state in states if (state.get("running") or {}).get("startedAt")]
+    return datetime.fromisoformat(min(times)) if times else None
 
 
 def _runs(status: Mapping[str, Any]) -> bool:
@@ -90,26 +136,3 @@ def poke_targets(pods: Iterable[PodView], secret_name: str) -> tuple[PodView, ..
     """Return the pods on a node that mount the Secret as a volume, by name: kubelets are then asked in turns."""
     chosen = [p for p in pods if p.node and secret_name in p.volumes]
     return tuple(sorted(chosen, key=lambda p: (p.name, p.node)))
-
-
-def summarize(pods: Iterable[PodView], secret_name: str, *, changed: datetime | None, poked: bool) -> ConsumersStatus:
-    """Count the pods that use the Secret, by what is known of each.
-
-    Created after the last change: current by birth (both times are the API server's, strictly, since they are cut to
-    seconds). Mounted as a volume and poked: assumed. Everything else is stale; with env or subPath
-    only a restart helps.
-    """
-    users = sorted((p for p in pods if secret_name in p.secrets), key=lambda p: p.name)
-    before = [p for p in users if changed is not None and p.created <= changed]
-    fixed = [p.name for p in before if secret_name in p.fixed]
-    assumed = [p.name for p in before if secret_name not in p.fixed and poked]
-    stale = [p.name for p in before if secret_name in p.fixed or not poked]
-    current = len(users) - len(before)
-    return ConsumersStatus(
-        summary=f"{current}+{len(assumed)}?/{len(users)}" if assumed else f"{current}/{len(users)}",
-        total=len(users),
-        current=current,
-        assumed=len(assumed),
-        stale=tuple(stale[:LISTED]),
-        need_restart=tuple(fixed[:LISTED]),
-    )

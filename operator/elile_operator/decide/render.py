@@ -48,13 +48,14 @@ def render(
     *,
     keep_keys: bool = False,
     type_: SecretType = SecretType.OPAQUE,
+    spare: int = 0,
 ) -> Rendered | Violation:
     """Merge the sources in order into file names and bytes, or say what stands in the way.
 
     Strings are delivered as they are, in UTF-8; numbers and booleans as JSON writes them; objects and lists as compact
     JSON; null is refused. With `files` these are made of the keys, and delivered instead of them, with `keep_keys`
-    beside them; the keys that `type_` requires are delivered in any case, and have to be there. No message ever holds
-    a value.
+    beside them; the keys that `type_` requires are delivered in any case, and have to be there. `spare` bytes of what
+    a Secret may hold are left free. No message ever holds a value.
     """
     merged: dict[str, SecretBytes] = {}
     origin: dict[str, str] = {}
@@ -75,10 +76,10 @@ def render(
         if problem := type_problem(type_, merged):
             raise _Undeliverable(Reason.SHAPE_INVALID, problem)
         size = sum(len(value) for value in merged.values())
-        if size > MAX_DATA_BYTES:
+        if size > MAX_DATA_BYTES - spare:
             raise _Undeliverable(
                 Reason.TOO_LARGE,
-                f"the data has {size} bytes, and a Secret holds at most {MAX_DATA_BYTES}; deliver fewer keys "
+                f"the data has {size} bytes, and a Secret holds at most {MAX_DATA_BYTES - spare}; deliver fewer keys "
                 "(spec.sources[].keys) or smaller files, or split the ElileSecret",
             )
     except _Undeliverable as u:

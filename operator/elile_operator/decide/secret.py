@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from elile_operator.api.elilesecret import ConsumersStatus, ElileSecret, ElileSecretStatus, SourceStatus
+from elile_operator.api.consumers import ConsumersStatus
+from elile_operator.api.elilesecret import ElileSecret, ElileSecretStatus, SourceStatus
 from elile_operator.api.meta import REFRESH_ANNOTATION, Condition, ConditionStatus
 from elile_operator.api.reasons import Effect, Mark, Reason
 from elile_operator.decide.conditions import condition, find, set_conditions
@@ -41,6 +42,7 @@ class Write:
 
     revision: int
     content_changed: bool
+    told: bool = False  # whether the metadata file appears, which pods are to see as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Delivered:
     server: str
     freshness: Freshness
     next_refresh: datetime | None = None
+    proof: tuple[Mark, Reason, str] | None = None  # ConsumersCurrent; None where consumers were not looked at
+    look_after: timedelta | None = None  # when time alone may prove more
 
 
 def wants_refresh(secret: ElileSecret) -> bool:
@@ -138,8 +142,8 @@ def plan_write(
     if live is not None and live.content == stamp:
         marked = live.stamp is not None and live.revision == known > 0  # else somebody took our annotations away
         # What an earlier pass changed without coming to the pods is still to be told to them.
-        told = not interrupted(secret, live)
-        return None if marked and is_framed(wanted, live) else Write(known or 1, content_changed=not told)
+        owed, told = interrupted(secret, live), wanted.tells and live.told != live.revision
+        return None if marked and is_framed(wanted, live) else Write(known or 1, content_changed=owed, told=told)
     repaired = known > 0 and (as_observed(secret, sources) or (live is not None and live.stamp == stamp))
     return Write(known if repaired else known + 1, content_changed=True)
 
@@ -232,11 +236,18 @@ def _conditions(secret: ElileSecret, done: Delivered, now: datetime) -> tuple[Co
             "Stalled": (effect.stalled, reason, message),
             "Synced": (effect.synced, reason, message),
             "SecretCurrent": current,
-            "ConsumersCurrent": (Mark.UNKNOWN, Reason.PROOF_UNDECLARED, Reason.PROOF_UNDECLARED.sentence),
+            "ConsumersCurrent": done.proof or unproved(secret, reason, message),
         },
         generation=secret.metadata.generation,
         now=now,
     )
+
+
+def unproved(secret: ElileSecret, reason: Reason, message: str) -> tuple[Mark, Reason, str]:
+    """Return ConsumersCurrent where consumers were not looked at, for the reason that is given."""
+    if secret.spec.consumers.proof is None:
+        return Mark.UNKNOWN, Reason.PROOF_UNDECLARED, Reason.PROOF_UNDECLARED.sentence
+    return Mark.KEEP, reason, message
 
 
 def _success(secret: ElileSecret, done: Delivered) -> str:

@@ -7,6 +7,8 @@ from elile_operator.api.meta import GROUP, VERSION
 
 __all__ = [
     "CONFIG_MAPS",
+    "DAEMON_SETS",
+    "DEPLOYMENTS",
     "ELILE_SECRETS",
     "EVENTS",
     "LEASES",
@@ -15,6 +17,7 @@ __all__ = [
     "ROLE_BINDINGS",
     "SECRETS",
     "SERVICE_ACCOUNTS",
+    "STATEFUL_SETS",
     "VAULT_SERVERS",
     "Resource",
 ]
@@ -55,6 +58,9 @@ CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 PODS = Resource("", "v1", "pods", "Pod")
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
+STATEFUL_SETS = Resource("apps", "v1", "statefulsets", "StatefulSet")
+DAEMON_SETS = Resource("apps", "v1", "daemonsets", "DaemonSet")
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event")

@@ -314,7 +314,10 @@ async def test_a_process_delivers_what_is_there_and_what_comes_and_stops_clean(
                 "resync-Secret",
                 "resync-VaultServer",
                 "watch-Secret",
-                *(f"workers-{name}" for name in ("ElileSecret", "VaultServer", "login", "poke", "poll")),
+                *(
+                    f"workers-{name}"
+                    for name in ("ElileSecret", "VaultServer", "login", "poke", "poll", "proof", "restart")
+                ),
             ]
         ),
     )

@@ -2,7 +2,14 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from elile_operator.api.meta import Condition, ConditionStatus, FieldManager, delivered_annotation, is_reserved
+from elile_operator.api.meta import (
+    Condition,
+    ConditionStatus,
+    FieldManager,
+    delivered_annotation,
+    is_reserved,
+    restart_annotation,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +43,8 @@ def test_not_reserved(key: str) -> None:
 
 def test_names_in_the_cluster() -> None:
     assert delivered_annotation("shop") == "elile.io/delivered.shop"
-    assert [f"{manager}" for manager in FieldManager] == ["elile", "elile-server", "elile-secret"]
+    assert restart_annotation("shop") == "restart.elile.io/shop"
+    assert [f"{manager}" for manager in FieldManager] == ["elile", "elile-restart", "elile-server", "elile-secret"]
 
 
 def test_a_condition_is_written_as_kubernetes_writes_times() -> None:

@@ -42,8 +42,8 @@ def refused(content: dict[str, Any], kind: type[ApiObject] = ElileSecret) -> Inv
         pytest.param(body(sources=[{"name": "db", "kv": {}}]), "spec.sources[0].kv.path is required", id="missing"),
         pytest.param(body(vault="a"), "spec.vault must be an object", id="no object"),
         pytest.param(
-            body(consumers={}),
-            "spec.consumers is not known to this version of Elile; correct its name or remove it",
+            body(colour={}),
+            "spec.colour is not known to this version of Elile; correct its name or remove it",
             id="field of another version",
         ),
         pytest.param(

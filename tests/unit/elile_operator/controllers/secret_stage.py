@@ -28,6 +28,7 @@ class SecretStage(Stage):
             kube=self.kube,  # type: ignore[arg-type]
             writer=self.writer,
             poker=self.poker,
+            consumers=self.consumers,
             events=self.events,
             key=KEY,
             account=ACCOUNT,

@@ -9,11 +9,14 @@ import pytest
 from elile.secrets.redact import SecretBytes
 from elile_operator.api.meta import Condition
 from elile_operator.api.model import ObjectMeta
+from elile_operator.controllers.consumers import ConsumersWatch
+from elile_operator.controllers.restarts import Restarts
 from elile_operator.controllers.wakeups import Wakeups
 from elile_operator.controllers.world import World
 from elile_operator.decide.fingerprint import FingerprintKey
 from elile_operator.decide.live import LiveSecret, read_secret
 from elile_operator.delivery.poke import PokeKey, Poker
+from elile_operator.delivery.proof import Prober
 from elile_operator.delivery.secrets import SecretWriter
 from elile_operator.engine import Change, Following, ObjectKey, ObjectStore, WorkQueue, object_key
 from elile_operator.kube.client import Json
@@ -104,6 +107,21 @@ class Events:
         return [reason for _, reason, _, _ in self.told]
 
 
+class Pods:
+    """What pods answer, by URL; the others do not answer."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, bytes] = {}
+        self.asked: list[str] = []
+
+    async def ask(self, url: str) -> bytes | None:
+        self.asked.append(url)
+        return self.answers.get(url)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
 class Stage:
     """All parts between a cluster and a Vault in memory; the queues only fill, tests take what is due."""
 
@@ -147,6 +165,20 @@ class Stage:
         self.poker.on_settled(self.wakeups.settled)
         self.written: list[str] = []
         self.latencies: list[float] = []
+        self.pods = Pods()
+        self.proofs: WorkQueue[ObjectKey] = self._queue()
+        self.prober = Prober(self.pods, queue=self.proofs, on_news=self.wakeups.consumers_changed)
+        self.rollouts: WorkQueue[str] = self._queue()
+        self.restarts = Restarts(
+            self.kube,  # type: ignore[arg-type]
+            world=self.world,
+            queue=self.rollouts,
+            events=self.events,
+            account=ACCOUNT,
+            clock=self.clock,
+            on_news=self.wakeups.consumers_changed,
+        )
+        self.consumers = ConsumersWatch(prober=self.prober, restarts=self.restarts, clock=self.clock)
 
     def new_holdings(self) -> Holdings[ObjectKey]:
         """What a process holds that has just started."""
@@ -255,7 +287,7 @@ class Stage:
 
     def due(self, queue: WorkQueue[Any] | None = None) -> list[Any]:
         """Keys that are ready, taken out of the queue of the ElileSecrets, or of another."""
-        queue, found = queue or self.secrets, []
+        queue, found = self.secrets if queue is None else queue, []
         while (key := queue.get_nowait()) is not None:
             queue.done(key)
             found.append(key)

@@ -6,6 +6,7 @@ from elile_operator.api.elilesecret import ElileSecret
 from elile_operator.api.model import ObjectMeta
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.controllers.world import Namespace, SupersededError, Unreadable
+from elile_operator.decide.pods import Workload
 from elile_operator.engine import ObjectKey
 from elile_operator.kube.resources import ELILE_SECRETS, NAMESPACES, PODS, SECRETS, VAULT_SERVERS
 from tests.fakes.api import elile_secret, pod, secret, vault_server
@@ -71,6 +72,18 @@ def test_pods_are_found_by_the_secrets_they_use(stage: Stage) -> None:
     assert [p.name for p in stage.world.users("shop", "db")] == ["a"]
     assert stage.world.users("shop", "nobodys") == []
     assert len(stage.world.pods) == 3
+
+
+def test_pods_are_found_by_what_made_them(stage: Stage) -> None:
+    made = pod("a-0")
+    made["metadata"]["ownerReferences"] = [
+        {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "a", "controller": True}
+    ]
+    stage.put(PODS, made)
+    stage.put(PODS, pod("alone"))
+    assert [p.name for p in stage.world.pods_of("shop", Workload("StatefulSet", "a"))] == ["a-0"]
+    assert stage.world.pods_of("other", Workload("StatefulSet", "a")) == []
+    assert stage.world.pods_of("shop", Workload("DaemonSet", "a")) == []
 
 
 def test_the_labels_of_a_namespace(stage: Stage) -> None:

@@ -219,3 +219,29 @@ def test_what_each_object_has_merged_is_told_apart_by_its_manager() -> None:
 )
 def test_a_shared_secret_names_no_owner(labels: dict[str, str], owner: str | None) -> None:
     assert read_secret(body(labels=labels), KEY).owner == owner
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param(b'{"schema":1,"name":"db","revision":7,"sources":[]}', 7, id="as written"),
+        pytest.param(b'{"revision":"7"}', 0, id="text"),
+        pytest.param(b'{"revision":true}', 0, id="no number"),
+        pytest.param(b"{}", 0, id="none"),
+        pytest.param(b"7", 0, id="no object"),
+        pytest.param(b"\xff", 0, id="no JSON"),
+        pytest.param(b"[" * 100_000, 0, id="deep"),
+    ],
+)
+def test_the_metadata_file_tells_a_revision_and_is_no_part_of_the_content(content: bytes, told: int) -> None:
+    found = read_secret(body(data={"password": encoded(CANARY), ".elile.json": encoded(content)}), KEY)
+    assert found.told == told
+    assert (found.keys, found.content) == (frozenset({"password"}), KEY.stamp({"password": CANARY}))
+    assert read_secret(body(data={"password": encoded(CANARY)}), KEY).told is None
+
+
+def test_when_it_was_made_is_read() -> None:
+    assert read_secret(body(creationTimestamp="2030-01-01T11:00:00Z"), KEY).created == datetime(
+        2030, 1, 1, 11, tzinfo=UTC
+    )
+    assert read_secret(body(), KEY).created is None

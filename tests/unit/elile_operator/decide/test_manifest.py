@@ -1,16 +1,17 @@
 """What surrounds the values is written whole, and compared in exactly the parts that are ours."""
 
 import base64
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from elile.secrets.redact import SecretBytes
-from elile_operator.api.elilesecret import ElileSecret
+from elile_operator.api.elilesecret import ElileSecret, SourceStatus
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.fingerprint import Stamp
-from elile_operator.decide.manifest import Frame, check_metadata, frame, is_framed, manifest
+from elile_operator.decide.manifest import METADATA_ROOM, Frame, check_metadata, frame, is_framed, manifest
 from elile_operator.decide.violation import Violation
 from tests.fakes.objects import OUR_LABELS, UID, elile_secret, live_secret
 
@@ -72,6 +73,11 @@ def test_no_metadata_is_no_fault() -> None:
             id="labels and annotations",
         ),
         pytest.param({"deletionPolicy": "Retain"}, {"owned": False}, id="retained"),
+        pytest.param({"delivery": {"metadataFile": True}}, {"tells": True}, id="metadata file"),
+        pytest.param(
+            {"consumers": {"proof": {"http": {"port": 80}}}}, {"tells": True}, id="metadata file for the proof by HTTP"
+        ),
+        pytest.param({"consumers": {"proof": {"rollout": {}}}}, {}, id="another proof needs none"),
     ],
 )
 def test_the_frame_is_what_the_spec_wants_around_the_values(spec: dict[str, Any], want: dict[str, Any]) -> None:
@@ -154,6 +160,11 @@ def test_our_labels_win_over_those_of_the_spec() -> None:
             True,
             id="merged",
         ),
+        pytest.param({"tells": True}, {"told": 5}, True, id="metadata file there"),
+        pytest.param({"tells": True}, {}, False, id="metadata file missing"),
+        pytest.param({"tells": True}, {"told": 4}, False, id="metadata file of an earlier revision"),
+        pytest.param({"tells": True}, {"told": 0}, False, id="metadata file spoilt"),
+        pytest.param({}, {"told": 5}, False, id="metadata file that is not wanted"),
     ],
 )
 def test_a_secret_is_framed_when_all_that_is_ours_is_there(
@@ -192,3 +203,27 @@ def test_what_is_merged_is_marked_by_an_annotation_for_each_object() -> None:
 
 def test_a_retained_secret_names_no_owner() -> None:
     assert "ownerReferences" not in manifest(replace(FRAME, owned=False), {}, Stamp("k1", "abc"), 1)["metadata"]
+
+
+def test_the_metadata_file_tells_name_revision_and_sources() -> None:
+    sources = (
+        SourceStatus(name="main", path="secret/shop/db", version=7),
+        SourceStatus(name="absent", path="secret/shop/x"),
+    )
+    found = manifest(replace(FRAME, tells=True), {"a": SecretBytes(b"b")}, Stamp("k1", "abc"), 7, sources)["data"]
+    assert found.keys() == {"a", ".elile.json"}
+    assert json.loads(base64.b64decode(found[".elile.json"])) == {
+        "schema": 1,
+        "name": "db",
+        "revision": 7,
+        "sources": [
+            {"name": "main", "path": "secret/shop/db", "version": 7},
+            {"name": "absent", "path": "secret/shop/x"},
+        ],
+    }
+
+
+def test_there_is_room_for_the_metadata_file_of_the_largest_spec() -> None:
+    sources = [SourceStatus(name="n" * 63, path="p" * (256 + 1 + 512), version=2**31) for _ in range(64)]
+    found = manifest(replace(FRAME, tells=True), {}, Stamp("k1", "abc"), 10**9, sources)["data"]
+    assert len(base64.b64decode(found[".elile.json"])) < METADATA_ROOM

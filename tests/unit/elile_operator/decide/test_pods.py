@@ -1,15 +1,14 @@
-"""Which pods use a Secret, in what way, and what is known of the version they see."""
+"""Which pods use a Secret, in what way, and what made them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from elile_operator.api.elilesecret import ConsumersStatus
-from elile_operator.decide.pods import PodView, poke_targets, read_pod, summarize
+from elile_operator.decide.pods import PodView, Workload, poke_targets, read_pod
 
 CHANGED = datetime(2030, 1, 1, 12, tzinfo=UTC)
-BEFORE, AFTER = CHANGED - timedelta(seconds=1), CHANGED + timedelta(seconds=1)
+BEFORE = CHANGED - timedelta(seconds=1)
 
 MOUNT = {"volumes": [{"name": "v", "secret": {"secretName": "db"}}], "containers": [{"volumeMounts": [{"name": "v"}]}]}
 
@@ -180,47 +179,69 @@ def test_pokes_go_to_pods_on_a_node_that_mount_the_volume_by_name() -> None:
     assert poke_targets([], "db") == ()
 
 
-VOLUME, YOUNG, SAME = pod("volume"), pod("young", created=AFTER), pod("same", created=CHANGED)
-ENV, BOTH = pod("env", fixed={"db"}), pod("both", volumes={"db"}, fixed={"db"})
-YOUNG_ENV = pod("young-env", created=AFTER, fixed={"db"})
-OTHER = pod("other", volumes={"web"})
+def owned(kind: str, name: str, *, controller: bool = True, api: str = "apps/v1", **labels: str) -> dict[str, Any]:
+    owner = {"apiVersion": api, "kind": kind, "name": name, "controller": controller}
+    return {"ownerReferences": [owner], "labels": labels}
 
 
 @pytest.mark.parametrize(
-    ("pods", "changed", "poked", "want"),
+    ("meta", "owner"),
     [
-        pytest.param([], True, True, ("0/0", 0, 0, 0, (), ()), id="no pods"),
-        pytest.param([OTHER], True, True, ("0/0", 0, 0, 0, (), ()), id="pods of another Secret"),
-        pytest.param([VOLUME, ENV], False, False, ("2/2", 2, 2, 0, (), ()), id="never changed"),
-        pytest.param([YOUNG, YOUNG_ENV], True, False, ("2/2", 2, 2, 0, (), ()), id="born with it"),
-        pytest.param([VOLUME], True, True, ("0+1?/1", 1, 0, 1, (), ()), id="poked"),
-        pytest.param([VOLUME], True, False, ("0/1", 1, 0, 0, ("volume",), ()), id="not poked"),
-        pytest.param([SAME], True, True, ("0+1?/1", 1, 0, 1, (), ()), id="made in the second of the change"),
-        pytest.param([ENV], True, True, ("0/1", 1, 0, 0, ("env",), ("env",)), id="env never follows"),
-        pytest.param([BOTH], True, True, ("0/1", 1, 0, 0, ("both",), ("both",)), id="both ways: the worse counts"),
+        pytest.param({}, None, id="nobody"),
+        pytest.param(owned("StatefulSet", "db"), Workload("StatefulSet", "db"), id="StatefulSet"),
+        pytest.param(owned("Job", "once", api="batch/v1"), Workload("Job", "once"), id="Job"),
         pytest.param(
-            [YOUNG, VOLUME, OTHER, ENV, SAME],
-            True,
-            True,
-            ("1+2?/4", 4, 1, 2, ("env",), ("env",)),
-            id="some of each",
+            owned("StatefulSet", "db", api="apps.kruise.io/v1beta1"),
+            Workload("StatefulSet.apps.kruise.io", "db"),
+            id="StatefulSet of somebody else",
+        ),
+        pytest.param(owned("Node", "n1", api="v1"), Workload("Node.v1", "n1"), id="static pod"),
+        pytest.param(owned("StatefulSet", "db", controller=False), None, id="an owner that controls nothing"),
+        pytest.param(
+            owned("ReplicaSet", "my-app-5d8f", **{"pod-template-hash": "5d8f"}),
+            Workload("Deployment", "my-app"),
+            id="Deployment",
         ),
         pytest.param(
-            [YOUNG, VOLUME, ENV], True, False, ("1/3", 3, 1, 0, ("env", "volume"), ("env",)), id="some, not poked"
+            owned("ReplicaSet", "my-app-5d8f", **{"rollouts-pod-template-hash": "5d8f"}),
+            Workload("ReplicaSet", "my-app-5d8f"),
+            id="Argo Rollout",
+        ),
+        pytest.param(owned("ReplicaSet", "own-"), Workload("ReplicaSet", "own-"), id="ReplicaSet of nobody"),
+        pytest.param(
+            owned("ReplicaSet", "app-1", **{"pod-template-hash": "5d8f"}),
+            Workload("ReplicaSet", "app-1"),
+            id="ReplicaSet with a copied label",
         ),
     ],
 )
-def test_pods_are_counted_by_what_is_known_of_each(
-    pods: list[PodView], changed: bool, poked: bool, want: tuple[str, int, int, int, tuple[str, ...], tuple[str, ...]]
-) -> None:
-    summary, total, current, assumed, stale, need_restart = want
-    assert summarize(pods, "db", changed=CHANGED if changed else None, poked=poked) == ConsumersStatus(
-        summary=summary, total=total, current=current, assumed=assumed, stale=stale, need_restart=need_restart
-    )
+def test_the_workload_behind_a_pod_is_told_by_the_pod_alone(meta: dict[str, Any], owner: Workload | None) -> None:
+    found = read_pod(body(MOUNT, **meta))
+    assert found is not None
+    assert found.owner == owner
+    assert found.of_job is (owner is not None and owner.kind == "Job")
 
 
-def test_a_status_lists_ten_names_of_each_and_counts_them_all() -> None:
-    pods = [pod(f"p{i:02}", fixed={"db"}) for i in reversed(range(12))]
-    found = summarize(pods, "db", changed=CHANGED, poked=True)
-    names = tuple(f"p{i:02}" for i in range(10))
-    assert (found.total, found.stale, found.need_restart) == (12, names, names)
+def test_what_a_question_to_a_pod_needs_is_read() -> None:
+    status = {
+        "phase": "Running",
+        "podIP": "10.0.0.7",
+        "conditions": [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": "True"}],
+        "containerStatuses": [
+            {"state": {"running": {"startedAt": "2030-01-01T12:00:09Z"}}},
+            {"state": {"running": {"startedAt": "2030-01-01T12:00:05Z"}}},
+            {"state": {"terminated": {"startedAt": "2030-01-01T12:00:01Z"}}},
+            {"state": None},
+        ],
+    }
+    found = read_pod(body(MOUNT | {"hostNetwork": True}, status))
+    assert found is not None
+    assert (found.ip, found.ready, found.host_network) == ("10.0.0.7", True, True)
+    assert found.started == CHANGED + timedelta(seconds=5), "the oldest of those that run"
+
+
+@pytest.mark.parametrize("conditions", [None, [], [{"type": "Ready", "status": "False"}]])
+def test_a_pod_that_does_not_say_that_it_is_ready_is_not(conditions: list[dict[str, str]] | None) -> None:
+    found = read_pod(body(MOUNT, {"phase": "Running", "conditions": conditions}))
+    assert found is not None
+    assert (found.ready, found.ip, found.started, found.host_network) == (False, "", None, False)

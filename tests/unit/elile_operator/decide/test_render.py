@@ -288,6 +288,15 @@ def test_a_secret_of_exactly_a_mebibyte_is_delivered(sizes: tuple[int, ...]) -> 
     assert tuple(map(len, found.values())) == sizes
 
 
+def test_room_that_is_asked_for_is_left_free() -> None:
+    fits = source({"a": "x" * (MAX_DATA_BYTES - 10)})
+    assert not isinstance(render([fits], spare=10), Violation)
+    found = render([fits], spare=11)
+    assert isinstance(found, Violation)
+    assert found.message.startswith(f"the data has {MAX_DATA_BYTES - 10} bytes, and a Secret holds at most")
+    assert str(MAX_DATA_BYTES - 11) in found.message
+
+
 @pytest.mark.parametrize("value", ["x" * (MAX_DATA_BYTES + 1), "x" * (MAX_DATA_BYTES - 1) + "ü"])
 def test_one_byte_more_is_refused(value: str) -> None:
     assert render_one({"a": value}) == Violation(

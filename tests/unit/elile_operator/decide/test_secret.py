@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from elile_operator.api.elilesecret import ConsumersStatus, ElileSecret, ElileSecretStatus, SourceStatus
+from elile_operator.api.consumers import ConsumersStatus
+from elile_operator.api.elilesecret import ElileSecret, ElileSecretStatus, SourceStatus
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.fingerprint import Stamp
 from elile_operator.decide.manifest import frame
@@ -98,6 +99,7 @@ def having(secret: ElileSecret, **status: Any) -> ElileSecret:
 
 NEW = elile_secret()
 SETTLED = after(NEW, GOOD)
+TELLING = after(elile_secret(delivery={"metadataFile": True}), GOOD)
 
 
 def brief(status: ElileSecretStatus) -> dict[str, tuple[str, str]]:
@@ -228,6 +230,14 @@ CHANGED = KEY.stamp({"password": b"new"})
             SETTLED, live_secret(content=OTHER_CONTENT), CHANGED, NEWER, Write(6, True), id="changed there and here"
         ),
         pytest.param(SETTLED, None, STAMP, SOURCES, Write(5, True), id="repaired: Secret was deleted"),
+        pytest.param(TELLING, LIVE, STAMP, SOURCES, Write(5, False, told=True), id="the metadata file is new"),
+        pytest.param(
+            TELLING, live_secret(told=5, labels={}), STAMP, SOURCES, Write(5, False), id="repaired, the file is right"
+        ),
+        pytest.param(TELLING, live_secret(told=5), STAMP, NEWER, None, id="another version of the same values"),
+        pytest.param(
+            SETTLED, live_secret(told=5), STAMP, SOURCES, Write(5, False), id="the file is not wanted any more"
+        ),
         pytest.param(
             after(SETTLED, stopped(NOT_OWNED)), None, STAMP, SOURCES, Write(5, True), id="repaired, after a failure"
         ),
