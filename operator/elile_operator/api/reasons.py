@@ -74,8 +74,8 @@ class Reason(StrEnum):
     CA_BUNDLE_UNUSABLE = "CABundleUnusable", "The CA bundle that the VaultServer names cannot be read or used.", AWAY
     MALFORMED_RESPONSE = "MalformedResponse", "The answer is not one of Vault or OpenBao.", AWAY
     PLAIN_HTTP_REFUSED = "PlainHTTPRefused", "The server is addressed without TLS, which is not allowed.", STALLED
-    POLL_ON_TIME = "PollOnTime", "Versions are compared as often as they should be.", SILENT
-    POLL_DELAYED = "PollDelayed", "Versions are compared less often than they should be.", SILENT
+    POLL_ON_TIME = "PollOnTime", "Polls keep their intervals, as far as was measured.", SILENT
+    POLL_DELAYED = "PollDelayed", "Polls come later than their intervals say.", SILENT
     READ_STALE = "ReadStale", "For three intervals no answer, or only older ones, came from the sources.", STALE
 
     # What Vault answers.

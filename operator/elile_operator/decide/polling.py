@@ -38,12 +38,9 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class PollState:
-    """What is said of the polls, the seconds that are named in it, and how many looks in a row said otherwise.
+    """What is said of the polls, the seconds that are named in it, and how many looks in a row said otherwise."""
 
-    `delayed` is None until something was measured.
-    """
-
-    delayed: bool | None = None
+    delayed: bool = False
     behind: float = 0.0
     message: str = ""
     against: int = 0
@@ -62,9 +59,9 @@ def is_late(gap: float, interval: float) -> bool:
 
 def poll_state(said: Condition | None) -> PollState:
     """Return the state that a condition speaks of: another process may have written it."""
-    if said is None or said.status is ConditionStatus.UNKNOWN:
+    if said is None or said.status is not ConditionStatus.TRUE:
         return PollState()
-    return PollState(delayed=said.status is ConditionStatus.TRUE, message=said.message)
+    return PollState(delayed=True, message=said.message)
 
 
 def judge_polls(state: PollState, pace: Pace, limits: Limits, *, pollers: int) -> PollState:
@@ -73,10 +70,10 @@ def judge_polls(state: PollState, pace: Pace, limits: Limits, *, pollers: int) -
         return state
     part = pace.late / pace.polls
     found = part >= (ON_TIME_BELOW if state.delayed else DELAYED_FROM)
-    if found != bool(state.delayed) and state.against + 1 < TURNS:
+    if found != state.delayed and state.against + 1 < TURNS:
         return replace(state, against=state.against + 1)
     if not found:
-        return PollState(delayed=False)
+        return PollState()
     if state.delayed and state.behind and 1 / DRIFT < pace.behind / state.behind < DRIFT:
         return replace(state, against=0)
     return PollState(delayed=True, behind=pace.behind, message=_message(pace, limits, pollers))

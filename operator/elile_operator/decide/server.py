@@ -6,7 +6,7 @@ from datetime import datetime
 from elile.secrets.answers import ServerState
 from elile_operator.api.reasons import SERVER_EFFECTS, Reason
 from elile_operator.api.vaultserver import Flavor, VaultServer, VaultServerStatus
-from elile_operator.decide.conditions import set_conditions
+from elile_operator.decide.conditions import find, set_conditions
 from elile_operator.decide.polling import PollState
 from elile_operator.decide.violation import Violation
 
@@ -50,7 +50,8 @@ def server_status(server: VaultServer, answer: Answer, polls: PollState, now: da
         "Reachable": (effect.reachable, reason, message),
         "Unsealed": (effect.unsealed, reason, message),
     }
-    if polls.delayed is not None:
+    # With the first good answer: to say it when it was measured would be a write of its own.
+    if answer.violation is None or find(previous.conditions, "PollDelayed"):
         marks["PollDelayed"] = polls.mark()
     conditions = set_conditions(
         previous.conditions,

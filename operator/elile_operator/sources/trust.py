@@ -24,7 +24,7 @@ class CaBundles:
         self._servers = servers
         self._account = account
         self._clock = clock
-        self._good: dict[str, tuple[CaBundleRef, float]] = {}  # by server: what was read, and when
+        self._good: dict[str, tuple[str, CaBundleRef, float]] = {}  # by server: its uid, what was read, and when
 
     async def look(self, server: VaultServer) -> Violation | None:
         """Have `Servers` trust what the ConfigMap of a server says now; return what is wrong with it.
@@ -35,9 +35,10 @@ class CaBundles:
         ref, name = server.spec.tls.ca_bundle_ref, server.metadata.name
         if ref is None:
             return None
-        read, at = self._good.get(name, (None, 0.0))
+        uid, read, at = self._good.get(name, ("", None, 0.0))
+        known = (uid, read) == (server.metadata.uid, ref)  # one made anew is another one, which `Servers` forgot
         now = self._clock.monotonic()
-        if read == ref and now - at < REREAD:
+        if known and now - at < REREAD:
             return None
         try:
             body = await self._kube.get(CONFIG_MAPS, ref.namespace, ref.name)
@@ -46,7 +47,7 @@ class CaBundles:
         except KubeForbiddenError:
             found = no_right(ref, self._account)
         except KubeError:
-            if read != ref:
+            if not known:
                 raise
             return None
         else:
@@ -54,6 +55,6 @@ class CaBundles:
         if isinstance(found, Violation):
             self._good.pop(name, None)
             return found
-        self._good[name] = (ref, now)
+        self._good[name] = (server.metadata.uid, ref, now)
         self._servers.trust(name, ref, found)
         return None

@@ -57,7 +57,8 @@ def test_the_entry_of_a_read(stage: Stage) -> None:
 
 
 async def test_the_same_path_in_a_namespace_is_another_entry(stage: Stage) -> None:
-    stage.vault.write("db", mount="team-a/secret", password="of the team")
+    for password in ("of the team once", "of the team"):
+        stage.vault.write("db", mount="team-a/secret", password=password)
     root = gatherer(stage, source("db"))
     inside = replace(root, plan=[replace(root.plan[0], vault_namespace="team-a")])
     assert entry_of(inside.plan[0]) != entry_of(root.plan[0])
@@ -65,9 +66,10 @@ async def test_the_same_path_in_a_namespace_is_another_entry(stage: Stage) -> No
     got = await inside.values()
     assert not isinstance(got, Violation)
     statuses, contents = got
-    assert statuses == (SourceStatus(name="db", path="team-a/secret/db", version=1),)
+    assert statuses == (SourceStatus(name="db", path="team-a/secret/db", version=2),)
     assert contents[0].content is not None
     assert contents[0].content.reveal() == {"password": "of the team"}
+    await stage.clock.advance(1.0)
     assert await inside.versions(max_age=0.0) == statuses
 
 

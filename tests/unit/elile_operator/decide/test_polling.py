@@ -34,20 +34,20 @@ def test_a_poll_is_late_by_a_fifth_and_a_second(gap: float, interval: float, lat
     assert is_late(gap, interval) is late
 
 
-def test_nothing_is_said_before_anything_was_measured() -> None:
+def test_polls_are_on_time_until_others_were_measured() -> None:
     assert after(Pace(0, 0, 0.0, 0.0, 80.0)) == PollState()
-    assert after(ON_TIME) == PollState(delayed=False)
+    assert after(ON_TIME) == PollState()
     assert after(ON_TIME).mark() == (
         Mark.FALSE,
         Reason.POLL_ON_TIME,
-        "Versions are compared as often as they should be.",
+        "Polls keep their intervals, as far as was measured.",
     )
 
 
 @pytest.mark.parametrize(
     ("paces", "delayed"),
     [
-        pytest.param([LATE], None, id="one look is none"),
+        pytest.param([LATE], False, id="one look is none"),
         pytest.param([LATE, LATE], True, id="two are enough"),
         pytest.param([LATE, ON_TIME, LATE], False, id="two in a row"),
         pytest.param([ON_TIME, LATE], False, id="one after it was fine"),
@@ -57,7 +57,7 @@ def test_nothing_is_said_before_anything_was_measured() -> None:
         pytest.param([LATE, Pace(0, 0, 0.0, 0.0, 1.0), LATE], True, id="looks without polls do not count"),
     ],
 )
-def test_it_turns_after_two_looks_that_agree(paces: list[Pace], delayed: bool | None) -> None:
+def test_it_turns_after_two_looks_that_agree(paces: list[Pace], delayed: bool) -> None:
     assert after(*paces).delayed is delayed
 
 
@@ -109,7 +109,7 @@ def test_a_figure_that_drifts_a_little_is_not_told_anew(behind: float, told: int
     [
         (None, PollState()),
         (condition("PollDelayed", "Unknown", "PollDelayed"), PollState()),
-        (condition("PollDelayed", "False", "PollOnTime"), PollState(delayed=False, message="m")),
+        (condition("PollDelayed", "False", "PollOnTime"), PollState()),
         (condition("PollDelayed", "True", "PollDelayed"), PollState(delayed=True, message="m")),
     ],
 )

@@ -16,6 +16,7 @@ from tests.fakes.objects import EARLIER, NOW, condition, vault_server
 STATE = ServerState(flavor=Answered.OPENBAO, version="2.7.2", initialized=True, sealed=False, cluster_id="c-1")
 SEALED = ServerState(flavor=Answered.OPENBAO, version="2.7.2", initialized=True, sealed=True, cluster_id="")
 FRESH = ServerState(flavor=Answered.VAULT, version="1.20.0", initialized=False, sealed=True, cluster_id="")
+POLLED = "Polls keep their intervals, as far as was measured."
 AT = "VaultServer 'default' at https://vault.example:8200"
 KNOWN = {"observedGeneration": 2, "flavor": "OpenBao", "serverVersion": "2.7.1", "clusterID": "c-0"}
 
@@ -66,6 +67,7 @@ def test_a_good_answer_is_told_in_full() -> None:
             condition("Ready", "True", "ServerReady", text, generation=2, since=NOW),
             condition("Reachable", "True", "ServerReady", text, generation=2, since=NOW),
             condition("Unsealed", "True", "ServerReady", text, generation=2, since=NOW),
+            condition("PollDelayed", "False", "PollOnTime", POLLED, generation=2, since=NOW),
         ),
         flavor=Flavor.OPENBAO,
         server_version="2.7.2",
@@ -92,10 +94,11 @@ def test_nothing_new_is_nothing_to_write() -> None:
 )
 def test_trouble_is_told_and_what_was_known_of_the_server_stays(violation: Violation, marks: str) -> None:
     status = server_status(ready(), Answer(None, violation), PollState(), NOW)
-    assert " ".join(c.status.value for c in status.conditions) == marks
-    assert [c.type for c in status.conditions] == ["Ready", "Reachable", "Unsealed"]
+    assert " ".join(c.status.value for c in status.conditions[:-1]) == marks
+    assert [c.type for c in status.conditions] == ["Ready", "Reachable", "Unsealed", "PollDelayed"]
+    assert status.conditions[-1] == ready().status.conditions[-1]
     assert (status.flavor, status.server_version, status.cluster_id) == (Flavor.OPENBAO, "2.7.2", "c-1")
-    changed = [c for c in status.conditions if c.status.value != "True"]
+    changed = [c for c in status.conditions[:-1] if c.status.value != "True"]
     assert {(c.reason, c.message, c.last_transition_time) for c in changed} <= {
         (violation.reason.value, violation.message, NOW)
     }
@@ -144,4 +147,11 @@ def test_times_tell_when_a_status_changed_last() -> None:
         ("Ready", "False", "VaultUnreachable", EARLIER),
         ("Reachable", "False", "VaultUnreachable", NOW),
         ("Unsealed", "Unknown", "VaultUnreachable", NOW),
+        ("PollDelayed", "False", "PollOnTime", EARLIER),
     ]
+
+
+def test_what_was_measured_of_the_polls_is_told_beside() -> None:
+    polls = PollState(delayed=True, behind=12.0, message="up to 12 s late")
+    told = server_status(ready(), Answer(STATE, None), polls, NOW).conditions[-1]
+    assert told == condition("PollDelayed", "True", "PollDelayed", "up to 12 s late", generation=2, since=NOW)

@@ -85,6 +85,16 @@ async def test_another_reference_is_read_at_once(stage: Stage) -> None:
     assert stage.trusted(moved) == NEW
 
 
+async def test_a_server_that_is_made_anew_is_read_for_at_once(stage: Stage) -> None:
+    stage.put(ca_crt=OLD)
+    await stage.bundles.look(server())
+    stage.servers.forget("default")
+    body = vault_server(uid="uid-2", tls={"caBundleRef": REF})
+    anew = VaultServer.from_body(body)
+    assert await stage.bundles.look(anew) is None
+    assert stage.trusted(anew) == OLD
+
+
 @pytest.mark.parametrize(
     ("status", "says"),
     [(404, "does not exist"), (403, "kubectl -n vault create role elile-ca-ca"), (None, "has no key 'ca.crt'")],
