@@ -59,6 +59,17 @@ SECOND_LAB = ("--lab-name", "test-2")
 MISTAKES = "tests/e2e/test_bad_input.py"
 CONTRACT = "tests/e2e/test_fake_is_true.py"
 CONVERGENCE = "tests/property/test_convergence.py"
+THIRD_LAB = ("--lab-name", "test-3")
+# What takes as long again as all the rest of tests/e2e: engines, servers, the life cycle, consumers.
+APART = tuple(
+    f"tests/e2e/test_{name}.py"
+    for name in (
+        *("sources", "leases", "vault_namespaces", "ca_bundle", "polls_delayed", "server_status"),
+        *("lifecycle", "missing", "leaving", "migration", "matrix"),
+        *("consumers", "restarts", "restarts_chosen", "restarts_failing", "restart_rights"),
+    )
+)
+ELSEWHERE = tuple(f"--ignore={path}" for path in (MISTAKES, CONTRACT, *APART))
 # The same faults each time: `make chaos` is where others are looked for.
 SEED = ("--chaos-seed", "42")
 # Each lane is worked off in order, the lanes beside each other; a lab belongs to one lane.
@@ -69,7 +80,8 @@ LANES = (
         Suite("golden", ("tests/golden",)),
     ),
     (Suite("services", ("tests/services",), covered=True), Suite("fault", ("tests/fault",))),
-    (Suite("e2e", ("tests/e2e", "tests/security"), ON_LAB, (f"--ignore={MISTAKES}", f"--ignore={CONTRACT}")),),
+    (Suite("e2e", ("tests/e2e", "tests/security"), ON_LAB, ELSEWHERE),),
+    (Suite("e2e apart", APART, ON_LAB, THIRD_LAB),),
     (
         Suite("mistakes", (MISTAKES,), ON_LAB, SECOND_LAB),
         Suite("contract", (CONTRACT,), ON_LAB, SECOND_LAB),
