@@ -113,7 +113,7 @@ class Restarts:
         views = await self._look(namespace, list(wishes.values()))
         elsewhere = sum(count for other, count in self._rolling.items() if other != namespace)
         planned = plan(list(wishes.values()), views, now=self._clock.now(), elsewhere=elsewhere)
-        # Before the first await, so that no other namespace counts on the same room.
+        # Before the next await, so that no other namespace counts on the same room.
         self._rolling[namespace] = _rolling(planned)
         told = {key: {Workload(t.kind, t.name): t for t in planned.told[wish.name]} for key, wish in wishes.items()}
         for workload, annotations in planned.starts.items():
@@ -129,9 +129,10 @@ class Restarts:
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _known(self, key: ObjectKey, secret: ElileSecret, revision: int) -> Wish | None:
-        found, meta = self._wishes.get(key, (None, None))
-        same = found is not None and meta is not None and meta.uid == secret.metadata.uid
-        return found if same and found is not None and found.revision == revision else None
+        if (found := self._wishes.get(key)) is None:
+            return None
+        wish, meta = found
+        return wish if (meta.uid, wish.revision) == (secret.metadata.uid, revision) else None
 
     async def _look(self, namespace: str, wishes: Sequence[Wish]) -> dict[Workload, View]:
         """Read each workload of which something may still come."""
@@ -181,6 +182,7 @@ class Restarts:
             return told.model_copy(update={**refused, "message": why})
         except (KubeConflictError, KubeNotFoundError):
             return None
+        self._calm.pop((namespace, workload), None)  # of before: the pods of the watch may be as old
         fields = {"namespace": namespace, "kind": workload.kind, "name": workload.name}
         log.info("workload restarted", extra={"fields": {**fields, "annotations": sorted(annotations)}})
         return told.model_copy(update={"time": self._clock.now()})

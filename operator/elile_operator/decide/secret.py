@@ -236,14 +236,14 @@ def _conditions(secret: ElileSecret, done: Delivered, now: datetime) -> tuple[Co
             "Stalled": (effect.stalled, reason, message),
             "Synced": (effect.synced, reason, message),
             "SecretCurrent": current,
-            "ConsumersCurrent": done.proof or unproved(secret, reason, message),
+            "ConsumersCurrent": done.proof or _unproved(secret, reason, message),
         },
         generation=secret.metadata.generation,
         now=now,
     )
 
 
-def unproved(secret: ElileSecret, reason: Reason, message: str) -> tuple[Mark, Reason, str]:
+def _unproved(secret: ElileSecret, reason: Reason, message: str) -> tuple[Mark, Reason, str]:
     """Return ConsumersCurrent where consumers were not looked at, for the reason that is given."""
     if secret.spec.consumers.proof is None:
         return Mark.UNKNOWN, Reason.PROOF_UNDECLARED, Reason.PROOF_UNDECLARED.sentence

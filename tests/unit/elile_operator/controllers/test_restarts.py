@@ -208,6 +208,22 @@ async def test_an_available_pod_is_no_proof_before_it_was_calm_for_a_while(stage
     assert stage.restarted() == ["b"]
 
 
+async def test_a_rollout_that_is_faster_than_the_watch_of_pods_has_to_be_calm_as_well(stage: Stage) -> None:
+    stage.restarts._rolling["other"] = 10
+    for _ in range(3):
+        await stage.turn()
+        await stage.clock.advance(2.0)
+    del stage.restarts._rolling["other"]
+    await stage.turn()
+    assert stage.restarted() == ["a"]
+    body = stage.deployment("a")
+    body["status"]["observedGeneration"] = 2
+    stage.kube.put(DEPLOYMENTS, body)
+    await stage.turn()
+    await stage.look()
+    assert stage.told()["a"] == "Restarting"
+
+
 async def test_pods_that_crash_again_and_again_stop_the_rest(stage: Stage) -> None:
     await stage.turn()
     stage.rolled_out("a")
