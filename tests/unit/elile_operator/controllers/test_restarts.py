@@ -10,7 +10,7 @@ from elile_operator.controllers.restarts import LOOK, LOOK_AGAIN, Restarts
 from elile_operator.engine import ObjectKey, Result
 from elile_operator.kube.client import Json
 from elile_operator.kube.errors import KubeUnavailableError
-from elile_operator.kube.resources import DEPLOYMENTS, ELILE_SECRETS, PODS, SECRETS
+from elile_operator.kube.resources import DEPLOYMENTS, ELILE_SECRETS, PODS, SECRETS, Resource
 from tests.fakes.api import elile_secret, pod
 from tests.unit.elile_operator.controllers.secret_stage import SecretStage
 from tests.unit.elile_operator.controllers.stage import ACCOUNT, DB
@@ -272,6 +272,23 @@ async def test_another_process_goes_on_where_the_first_one_was(stage: Stage, los
     assert stage.restarted() == ["b"]
 
 
+async def test_another_process_does_not_restart_what_was_taken_back(stage: Stage) -> None:
+    """Somebody's undo of a rollout that breaks: the pods of before are there yet."""
+    await stage.turn()
+    await stage.look()
+    body = stage.deployment("a")
+    body["spec"]["template"]["metadata"].pop("annotations")
+    stage.kube.put(DEPLOYMENTS, body)
+    stage.another_process()
+    stage.restarted()
+    for _ in range(3):
+        await stage.look()
+        await stage.clock.advance(2.0)
+        await stage.turn()
+    assert stage.restarted() == []
+    assert stage.told() == {"a": "RestartFailed", "b": "NeedsRestart"}
+
+
 async def test_another_process_restarts_nothing_that_was_restarted(stage: Stage) -> None:
     for name in ("a", "b"):
         await stage.turn()
@@ -356,6 +373,22 @@ async def test_a_value_that_comes_while_the_first_one_rolls_begins_anew(stage: S
     assert {each["revision"] for each in stage.status()["consumers"]["restarts"]} == {3}
 
 
+async def test_a_value_that_comes_while_workloads_are_looked_at_has_its_own_results(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, changes = stage.kube.get, ["p3"]
+
+    async def get(resource: Resource, namespace: str | None, name: str) -> Json:
+        if resource is DEPLOYMENTS and changes:
+            await stage.changed(changes.pop())
+        return await read(resource, namespace, name)
+
+    monkeypatch.setattr(stage.kube, "get", get)
+    await stage.turn()
+    wish, _ = stage.restarts._wishes[DB]
+    assert (wish.revision, wish.told) == (3, ())
+
+
 async def test_an_object_that_cannot_be_read_restarts_and_asks_nobody(stage: Stage) -> None:
     stage.put(ELILE_SECRETS, elile_secret(generation=3, colour="blue"))
     await stage.look()
@@ -407,6 +440,7 @@ async def test_what_a_pod_answers_proves_and_then_nobody_is_asked(monkeypatch: p
     await stage.look()
     assert stage.says("ConsumersCurrent") == "True ConsumersCurrent"
     assert stage.status()["consumers"]["provedRevision"] == 1
+    assert dict(stage.prober.answers(DB)) == {}, "the status remembers it"
     asked = len(stage.pods.asked)
     await stage.look()
     await stage.prober.reconcile(DB)
