@@ -231,6 +231,9 @@ class ElileSecretStatus(StatusModel):
     secret_name: str | None = Field(None, description="Name of the Secret.")
     adopted: bool = Field(False, description="Whether the Secret was taken over from somebody else, by its consent.")
     server: str | None = Field(None, description="Name of the VaultServer.")
+    cluster_id: str | None = Field(
+        None, alias="clusterID", description="Identity of the Vault cluster that the values are from."
+    )
     handled_refresh: str | None = Field(
         None, description="Last value of the annotation elile.io/refresh that was answered."
     )

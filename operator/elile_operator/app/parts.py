@@ -85,8 +85,10 @@ class Parts:
         metrics.track_objects(self._world.samples)
         secret_queue: WorkQueue[ObjectKey] = self._queue("ElileSecret", self._world.server_of, settings.workers)
         server_queue: WorkQueue[ObjectKey] = self._queue("VaultServer")
-        self._wakeups = Wakeups(world=self._world, secrets=secret_queue, servers=server_queue)
         self._servers = Servers(clock=clock, observer=metrics)
+        self._wakeups = Wakeups(
+            world=self._world, secrets=secret_queue, servers=server_queue, cluster=self._servers.cluster
+        )
         self._logins, self._reads = self._sources(account)
         self._holdings: Holdings[ObjectKey] = Holdings(
             servers=self._servers, logins=self._logins, clock=clock, rand=self._random.random, observer=metrics

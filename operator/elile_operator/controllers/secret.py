@@ -238,7 +238,8 @@ class SecretController:
             versions = await gatherer.versions(max_age=max_age)
             if isinstance(versions, Violation):
                 return versions
-            if gatherer.tells_by_version and not needs_values(secret, seen, frame(secret, live), versions):
+            cluster = self._servers.cluster(secret.spec.vault.server)
+            if gatherer.tells_by_version and not needs_values(secret, seen, frame(secret, live), versions, cluster):
                 return seen, versions, None
         read = await self._render(secret, gatherer)
         return read if isinstance(read, Violation) else await self._write(secret, live, *read)
@@ -345,6 +346,7 @@ class SecretController:
             server=secret.spec.vault.server,
             freshness=fresh,
             next_refresh=self._lasting.next_refresh(secret, sources),
+            cluster=self._servers.cluster(secret.spec.vault.server),
             proof=verdict.condition,
             look_after=verdict.look_after,
         )

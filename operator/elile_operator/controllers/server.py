@@ -93,13 +93,14 @@ class ServerController:
             self._servers.report(key.name, Violation(Reason.SPEC_INVALID, server.message))
             self._observer.server_ready(key.name, False)
             return Result.done()
-        before = self._servers.trouble(key.name)
+        before, cluster = self._servers.trouble(key.name), self._servers.cluster(key.name)
         answer = await self._ask(server)
+        another = cluster is not None and cluster != self._servers.cluster(key.name)  # a Vault that was set up anew
         first_or_changed = server.status.observed_generation != server.metadata.generation
         # A link that was made anew meanwhile, for another CA, has forgotten the trouble of the one before.
         turned = self._servers.report(key.name, answer.violation) or (before is None) != (answer.violation is None)
         self._observer.server_ready(key.name, answer.violation is None)
-        if answer.violation is None and (turned or first_or_changed):
+        if answer.violation is None and (turned or first_or_changed or another):
             self._on_usable(key.name)
         elif answer.violation is not None and turned:
             self._on_trouble(key.name)
@@ -118,6 +119,8 @@ class ServerController:
             state = await link.call("state", lambda client: client.state())
         except SecretsError as e:
             return Answer(None, explain_server(e, server.metadata.name, server.spec.address))
+        if state.cluster_id:  # a sealed one does not say it
+            self._servers.identify(server.metadata.name, state.cluster_id)
         return Answer(state, judge(server, state))
 
     async def _write(self, server: VaultServer, answer: Answer) -> None:

@@ -23,12 +23,20 @@ PODS_SETTLE = 1.0
 
 
 class Wakeups:
-    """Puts keys into the queues of the two controllers."""
+    """Puts keys into the queues of the two controllers. `cluster` tells which Vault a server is."""
 
-    def __init__(self, *, world: World, secrets: WorkQueue[ObjectKey], servers: WorkQueue[ObjectKey]) -> None:
+    def __init__(
+        self,
+        *,
+        world: World,
+        secrets: WorkQueue[ObjectKey],
+        servers: WorkQueue[ObjectKey],
+        cluster: Callable[[str], str | None] = lambda _server: None,
+    ) -> None:
         self._world = world
         self._secrets = secrets
         self._servers = servers
+        self._cluster = cluster
 
     def connect(self) -> None:
         """Listen to the stores."""
@@ -91,7 +99,8 @@ class Wakeups:
         secret = self._world.secret(key)
         if not isinstance(secret, ElileSecret):
             return Standing.OPEN
-        return standing(secret, self._world.live.get(ObjectKey(key.namespace, secret.secret_name)))
+        live = self._world.live.get(ObjectKey(key.namespace, secret.secret_name))
+        return standing(secret, live, self._cluster(secret.spec.vault.server))
 
     # ── told by the stores ───────────────────────────────────────────────────────────────────────────────────────────
 

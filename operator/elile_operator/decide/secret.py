@@ -70,6 +70,7 @@ class Delivered:
     server: str
     freshness: Freshness
     next_refresh: datetime | None = None
+    cluster: str | None = None  # identity of the Vault that was read, as far as it is known
     proof: tuple[Mark, Reason, str] | None = None  # ConsumersCurrent; None where consumers were not looked at
     look_after: timedelta | None = None  # when time alone may prove more
 
@@ -96,15 +97,21 @@ def as_observed(secret: ElileSecret, sources: tuple[SourceStatus, ...]) -> bool:
 
 
 def needs_values(
-    secret: ElileSecret, live: LiveSecret | None, wanted: Frame, sources: tuple[SourceStatus, ...]
+    secret: ElileSecret,
+    live: LiveSecret | None,
+    wanted: Frame,
+    sources: tuple[SourceStatus, ...],
+    cluster: str | None = None,
 ) -> bool:
     """Whether the values must be read, or versions alone prove that the Secret is right.
 
     They do when the last pass delivered exactly these versions, and the data still has the fingerprint that pass
-    stamped. A stamp under another key proves nothing, so the values are read and compared, and the stamp stays.
+    stamped. A stamp under another key proves nothing, so the values are read and compared, and the stamp stays; nor do
+    the same numbers in another Vault, which the server may be by now (`cluster`, None: not known).
     """
+    moved = None not in (cluster, secret.status.cluster_id) and cluster != secret.status.cluster_id
     ready = condition(secret.status.conditions, "Ready") is ConditionStatus.TRUE
-    return not (
+    return moved or not (
         ready
         and as_observed(secret, sources)
         and live
@@ -122,10 +129,10 @@ class Standing(StrEnum):
     OPEN = "open"  # not delivered as it is wanted, or touched meanwhile
 
 
-def standing(secret: ElileSecret, live: LiveSecret | None) -> Standing:
+def standing(secret: ElileSecret, live: LiveSecret | None, cluster: str | None = None) -> Standing:
     """Return what is due for an object whose sources could not be asked for a while."""
-    wanted = frame(secret, live)
-    if wants_refresh(secret) or needs_values(secret, as_seen(secret, live), wanted, secret.status.sources):
+    wanted, seen = frame(secret, live), as_seen(secret, live)
+    if wants_refresh(secret) or needs_values(secret, seen, wanted, secret.status.sources, cluster):
         return Standing.OPEN
     synced = condition(secret.status.conditions, "Synced") is ConditionStatus.TRUE
     return Standing.CURRENT if synced else Standing.STALE
@@ -173,6 +180,7 @@ def secret_status(secret: ElileSecret, done: Delivered, now: datetime) -> ElileS
         secret_name=secret.secret_name if good else previous.secret_name,
         adopted=is_adopted(secret, live) if good else previous.adopted,
         server=done.server,
+        cluster_id=(done.cluster if good else None) or previous.cluster_id,
         handled_refresh=secret.metadata.annotations.get(REFRESH_ANNOTATION, previous.handled_refresh),
         sources=() if gone else done.sources if good else previous.sources,
         conditions=_conditions(secret, done, now),

@@ -139,6 +139,7 @@ class SharedReads(Generic[R]):
         for entry in entries:
             self._known[entry].looked, self._known[entry].failures = None, 0
             self._known[entry].missing = None
+            self._known[entry].values.clear()
         self._polls.retry_now(entries)
 
     def compared(self, entry: Entry) -> datetime | None:

@@ -18,6 +18,7 @@ class Servers:
         self._links: dict[str, Link] = {}
         self._trouble: dict[str, Violation] = {}
         self._bundles: dict[str, tuple[CaBundleRef, str]] = {}
+        self._clusters: dict[str, str] = {}
 
     def link(self, server: VaultServer) -> Link | None:
         """Return the link for a server as its spec is now; None while the CA bundle that it names was not read."""
@@ -47,6 +48,14 @@ class Servers:
         """Return what kept the server from being used at the last look; None while all is well or unknown."""
         return self._trouble.get(name)
 
+    def cluster(self, name: str) -> str | None:
+        """Return the identity of the Vault that the link leads to; None while it is not known."""
+        return self._clusters.get(name)
+
+    def identify(self, name: str, cluster: str) -> None:
+        """Note which Vault answers by the link."""
+        self._clusters[name] = cluster
+
     def report(self, name: str, violation: Violation | None) -> bool:
         """Note what the last look found; tell whether the server became usable, or unusable, with it."""
         before = self._trouble.pop(name, None)
@@ -66,6 +75,7 @@ class Servers:
 
     def _close(self, name: str) -> None:
         self._trouble.pop(name, None)
+        self._clusters.pop(name, None)
         if link := self._links.pop(name, None):
             link.close()
 

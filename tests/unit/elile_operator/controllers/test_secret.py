@@ -111,6 +111,20 @@ async def test_after_a_restart_versions_prove_what_is_delivered(monkeypatch: pyt
     assert again.data() == {"password": "p1"}
 
 
+async def test_the_same_version_in_another_vault_is_read_and_delivered(stage: Stage) -> None:
+    await stage.delivered()
+    stage.servers.identify("default", "c-1")
+    await stage.look()
+    assert stage.status()["clusterID"] == "c-1"
+    stage.vault.remove("db")
+    stage.vault.write("db", password="of the other one")
+    stage.servers.identify("default", "c-2")
+    stage.reads.look_again("default")
+    await stage.look()
+    assert stage.data() == {"password": "of the other one"}
+    assert stage.status()["clusterID"] == "c-2"
+
+
 # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

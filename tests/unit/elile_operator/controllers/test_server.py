@@ -83,6 +83,20 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
 # ── a server that is well ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+async def test_a_vault_that_was_set_up_anew_is_another_one(stage: Stage) -> None:
+    await stage.look()
+    assert stage.servers.cluster("default") == "c-1"
+    stage.usable.clear()
+    await stage.look()
+    assert stage.usable == []
+    stage.vault.answers = replace(stage.vault.answers, cluster_id="c-2")
+    await stage.look()
+    assert (stage.servers.cluster("default"), stage.usable) == ("c-2", ["default"])
+    stage.vault.answers = replace(stage.vault.answers, cluster_id="", sealed=True)
+    await stage.look()
+    assert stage.servers.cluster("default") == "c-2", "a sealed one does not say it"
+
+
 async def test_a_new_server_that_is_well(stage: Stage) -> None:
     assert await stage.look() == LATER
     found = stage.kube.find(VAULT_SERVERS, "", "default")

@@ -151,7 +151,7 @@ async def test_when_an_object_of_a_server_that_is_back_has_its_turn(
 ) -> None:
     stage.remove(ELILE_SECRETS, "shop", "mail")
     quiet(stage)
-    monkeypatch.setattr(wakeups, "standing", lambda _secret, _live: standing)
+    monkeypatch.setattr(wakeups, "standing", lambda _secret, _live, _cluster: standing)
     stage.wakeups.server_usable("default", followed=lambda _key: followed)
     waited = 0.0
     while DB not in stage.due() and waited < 10:
@@ -161,7 +161,7 @@ async def test_when_an_object_of_a_server_that_is_back_has_its_turn(
 
 
 async def test_an_object_whose_last_pass_failed_does_not_wait(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wakeups, "standing", lambda _secret, _live: Standing.CURRENT)
+    monkeypatch.setattr(wakeups, "standing", lambda _secret, _live, _cluster: Standing.CURRENT)
     await fail(stage, DB)
     stage.wakeups.server_usable("default", followed=lambda _key: True)
     assert stage.secrets.failures(DB) == 0

@@ -181,6 +181,22 @@ def test_values_are_read_when_anything_is_not_proved(
 
 
 @pytest.mark.parametrize(
+    ("known", "found", "moved"),
+    [
+        pytest.param("c-1", "c-1", False, id="the same"),
+        pytest.param("c-1", "c-2", True, id="another"),
+        pytest.param("c-1", None, False, id="not known now"),
+        pytest.param(None, "c-2", False, id="not known then"),
+    ],
+)
+def test_the_same_versions_in_another_vault_prove_nothing(known: str | None, found: str | None, moved: bool) -> None:
+    secret = after(NEW, replace(GOOD, cluster=known))
+    assert secret.status.cluster_id == known
+    assert needs_values(secret, LIVE, frame(secret), SOURCES, found) is moved
+    assert standing(secret, LIVE, found) is (Standing.OPEN if moved else Standing.CURRENT)
+
+
+@pytest.mark.parametrize(
     ("secret", "sources", "observed"),
     [
         pytest.param(SETTLED, SOURCES, True, id="delivered"),
