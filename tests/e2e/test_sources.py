@@ -1,7 +1,7 @@
 """Every kind of source, from a real engine to the Secret: read, made, issued, followed, renewed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import pytest
@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from tests.e2e.support.cluster import Cluster, eventually
 from tests.e2e.support.engines import Engines, serving
 from tests.e2e.support.fixtures import server_manifest
+from tests.e2e.support.operator import Operator
 from tests.e2e.support.tenant import Tenant
 from tests.support.engines import database_role
 
@@ -139,3 +140,22 @@ def test_an_object_that_goes_takes_its_lease_along(engines: Engines, tenant: Ten
     assert engines.logs_in(data["username"], data["password"])
     tenant.cluster.kubectl("-n", tenant.namespace, "delete", "elilesecret", "dyn")
     eventually("the login is over", lambda: not engines.logs_in(data["username"], data["password"]))
+
+
+def test_a_namespace_that_goes_takes_its_lease_along(
+    engines: Engines, operator: Operator, new_tenant: Callable[[], Tenant]
+) -> None:
+    tenant = new_tenant()
+    database_role(engines.call, "with-namespace", ttl="1h", longest="2h")
+    tenant.want("dyn", {"name": "dyn", "lease": {"path": "database/creds/with-namespace"}}, **AS)
+    tenant.wait("dyn", "Synced")
+    data = tenant.data("dyn")
+    assert engines.logs_in(data["username"], data["password"])
+    tenant.cluster.kubectl("delete", "namespace", tenant.namespace, "--wait=false")
+    eventually("the login is over", lambda: not engines.logs_in(data["username"], data["password"]))
+    # The deadline of the finalizer is two minutes; nothing here has to wait for it.
+    eventually(
+        "the namespace is gone",
+        lambda: not tenant.cluster.kubectl("get", "namespace", tenant.namespace, "--ignore-not-found"),
+        within=110,
+    )

@@ -98,7 +98,7 @@ class Reason(StrEnum):
     # What ends.
     LEASE_EXPIRED = "LeaseExpired", "A lease or a certificate has ended and could not be replaced.", WRONG
     LEASE_REPLACED = "LeaseReplaced", "Another lease or certificate was taken.", SILENT
-    LEASE_REVOKED = "LeaseRevoked", "The leases and certificates of an object were revoked.", SILENT
+    LEASE_REVOKED = "LeaseRevoked", "A lease or certificate that was replaced is revoked.", SILENT
     LEASE_ORPHANED = "LeaseOrphaned", "A lease or certificate could not be revoked; it ends with its time.", SILENT
 
     # The Secret.

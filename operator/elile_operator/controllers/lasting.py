@@ -65,7 +65,9 @@ class Lasting:
             note = f"spec.sources[{name}] has another lease or certificate"
             await self._tell(secret, Reason.LEASE_REPLACED, note, warning=False)
         if condition(status.conditions, "ConsumersCurrent") is ConditionStatus.TRUE:
-            await self._holdings.settle(key)
+            for name in await self._holdings.settle(key):
+                note = f"the lease or certificate that spec.sources[{name}] had before is revoked"
+                await self._tell(secret, Reason.LEASE_REVOKED, note, warning=False)
 
     async def object_goes(self, secret: ElileSecret, *, last_try: bool) -> bool:
         """Revoke what the object has; False while that fails and is to be tried again.

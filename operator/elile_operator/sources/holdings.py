@@ -178,14 +178,14 @@ class Holdings(Generic[R]):
         replaced, shelf.replaced = shelf.replaced, []
         return replaced
 
-    async def settle(self, reader: R) -> None:
-        """Everybody uses what is in use: revoke what was in use before."""
+    async def settle(self, reader: R) -> list[str]:
+        """Everybody uses what is in use: revoke what was in use before. Returns the sources of which that was done."""
         shelf = self._shelves.get(reader)
         if shelf is None:
-            return
+            return []
         former, shelf.former = shelf.former, []
-        for held in former:
-            await self._revoke(held)
+        lasting = [held for held in former if held.ends_at > self._clock.monotonic()]
+        return [held.issue.name for held in lasting if await self._revoke(held)]
 
     async def release(self, reader: R) -> list[str]:
         """The reader goes: revoke all that it has. Returns the sources of which that failed, to be tried again."""

@@ -106,8 +106,12 @@ async def test_what_was_replaced_is_revoked_once_it_is_proved_that_nobody_uses_i
     # As the status says when the declared proof is there.
     proofs = {"ConsumersCurrent": ConditionStatus.TRUE}
     monkeypatch.setattr(lasting_module, "condition", lambda _, type_: proofs.get(type_))
+    stage.events.told.clear()
     await stage.look()
     assert stage.vault.leases == [f"{CREDS}/2"]
+    assert stage.events.reasons == ["LeaseRevoked"]
+    await stage.look()
+    assert stage.events.reasons == ["LeaseRevoked"]
 
 
 async def test_an_edit_of_something_else_takes_no_other_one(stage: Stage) -> None:

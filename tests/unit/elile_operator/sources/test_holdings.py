@@ -139,9 +139,19 @@ async def test_a_lease_that_is_cut_short_is_replaced_while_it_lasts(stage: Stage
     assert len(stage.vault.leases) == 2, "the first one is in use until everybody has the second"
     assert stage.holdings.told("r") == ["dyn"]
     assert stage.holdings.told("r") == []
-    await stage.holdings.settle("r")
+    assert await stage.holdings.settle("r") == ["dyn"]
     assert stage.vault.leases == [f"{CREDS}/2"]
+    assert await stage.holdings.settle("r") == []
     assert stage.seen.holdings == ["lease taken", "lease replaced", "lease revoked"]
+
+
+async def test_what_was_replaced_and_has_ended_is_not_revoked(stage: Stage) -> None:
+    await stage.hold()
+    stage.vault.longest = 60.0
+    await stage.clock.advance(50.0)
+    await stage.hold()
+    await stage.clock.advance(60.0)
+    assert await stage.holdings.settle("r") == []
 
 
 async def test_a_token_that_is_cut_short_counts_as_its_lease(stage: Stage) -> None:
