@@ -88,6 +88,13 @@ class Gatherer:
         return all(isinstance(planned, SourceIssue) or planned.engine is Engine.KV2 for planned in self.plan)
 
     @property
+    def only_reads(self) -> bool:
+        """Whether to ask for the values takes no lease, issues no certificate and makes nothing."""
+        return all(
+            isinstance(planned, SourceRead) and self._sources[planned.name].generate is None for planned in self.plan
+        )
+
+    @property
     def required(self) -> tuple[Entry, ...]:
         """The entries without which nothing can be delivered; what is made when it is missing is none of them."""
         reads = (planned for planned in self.plan if isinstance(planned, SourceRead))

@@ -15,17 +15,18 @@ from elile_operator.controllers.lasting import Lasting
 from elile_operator.controllers.leaving import Leaving
 from elile_operator.controllers.status import apply_status
 from elile_operator.controllers.world import SupersededError, Unreadable, World
+from elile_operator.controllers.writing import Writing, Written, with_keys
 from elile_operator.decide.access import Access, SourceRead, check_access, plan_reads
 from elile_operator.decide.binding import not_bound
 from elile_operator.decide.conditions import find
 from elile_operator.decide.fingerprint import FingerprintKey
 from elile_operator.decide.generating import check_generated
 from elile_operator.decide.lasting import ended
-from elile_operator.decide.live import LiveSecret, read_data, read_secret
-from elile_operator.decide.manifest import METADATA_ROOM, check_metadata, frame, manifest
-from elile_operator.decide.merge import as_seen, check_keys, former_manager
+from elile_operator.decide.live import LiveSecret, read_secret
+from elile_operator.decide.manifest import METADATA_ROOM, check_metadata, frame
+from elile_operator.decide.merge import as_seen
 from elile_operator.decide.missing import removes
-from elile_operator.decide.ownership import check_ownership, compare
+from elile_operator.decide.ownership import check_ownership
 from elile_operator.decide.pods import poke_targets
 from elile_operator.decide.render import Rendered, render
 from elile_operator.decide.secret import (
@@ -35,7 +36,6 @@ from elile_operator.decide.secret import (
     interrupted,
     is_away,
     needs_values,
-    plan_write,
     secret_status,
     wants_refresh,
 )
@@ -44,7 +44,7 @@ from elile_operator.delivery.poke import Poker
 from elile_operator.delivery.secrets import SecretWriter
 from elile_operator.engine import Clock, Following, ObjectKey, Result
 from elile_operator.kube.client import Json, KubeClient
-from elile_operator.kube.errors import KubeConflictError, KubeForbiddenError, KubeInvalidError, KubeNotFoundError
+from elile_operator.kube.errors import KubeNotFoundError
 from elile_operator.kube.events import Events
 from elile_operator.kube.resources import ELILE_SECRETS
 from elile_operator.sources.holdings import Holdings
@@ -122,6 +122,14 @@ class SecretController:
             clock=clock,
             standby_lag=standby_lag,
             on_deleted=lambda: observer.secret_written(operation="deleted"),
+        )
+        self._writing = Writing(
+            world=world,
+            writer=writer,
+            key=key,
+            account=account,
+            hold=self._leaving.hold,
+            on_written=lambda operation: observer.secret_written(operation=operation),
         )
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -216,14 +224,14 @@ class SecretController:
         self, secret: ElileSecret, foreign: Violation, gatherer: Gatherer, body: Json | None
     ) -> Violation:
         """Add how the Secret differs from what would be delivered, when the sources can be read."""
-        read = None if self._servers.trouble(secret.spec.vault.server) else await self._render(secret, gatherer)
-        if read is None or isinstance(read, Violation):
+        # Nothing is made, and no lease is taken, for what cannot be delivered.
+        if self._servers.trouble(secret.spec.vault.server) or not gatherer.only_reads:
+            return foreign
+        read = await self._render(secret, gatherer)
+        if isinstance(read, Violation):
             return foreign
         body = body or await self._writer.read(secret.metadata.namespace or "", secret.secret_name)
-        return self._with_keys(foreign, read[1], body)
-
-    def _with_keys(self, foreign: Violation, data: Rendered, body: Json | None) -> Violation:
-        return Violation(foreign.reason, f"{foreign.message} ({compare(data, read_data(body or {}))})")
+        return with_keys(foreign, read[1], body)
 
     def _check_binding(self, namespace: str) -> Violation | None:
         denied = self._world.live.following(namespace) is Following.DENIED
@@ -231,7 +239,7 @@ class SecretController:
 
     async def _read_and_write(
         self, secret: ElileSecret, live: LiveSecret | None, gatherer: Gatherer, max_age: float
-    ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write | None] | Violation:
+    ) -> Written | Violation:
         seen = as_seen(secret, live)
         if seen is not None and live is not None and secret.status.sources:
             # Versions first: they prove most objects right without any value being read.
@@ -242,7 +250,7 @@ class SecretController:
             if gatherer.tells_by_version and not needs_values(secret, seen, frame(secret, live), versions, cluster):
                 return seen, versions, None
         read = await self._render(secret, gatherer)
-        return read if isinstance(read, Violation) else await self._write(secret, live, *read)
+        return read if isinstance(read, Violation) else await self._writing.write(secret, live, *read)
 
     async def _render(
         self, secret: ElileSecret, gatherer: Gatherer
@@ -255,66 +263,6 @@ class SecretController:
         spec, spare = secret.spec, METADATA_ROOM if secret.has_metadata_file else 0
         data = render(contents, spec.files, keep_keys=spec.keep_keys, type_=spec.type, spare=spare)
         return data if isinstance(data, Violation) else (sources, data)
-
-    async def _write(
-        self,
-        secret: ElileSecret,
-        live: LiveSecret | None,
-        sources: tuple[SourceStatus, ...],
-        data: Rendered,
-        *,
-        again: bool = False,
-    ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write | None] | Violation:
-        """Write what differs from the Secret as it is known."""
-        if taken := check_keys(secret, live, data):
-            return taken
-        namespace = secret.metadata.namespace or ""
-        where = f"Secret {namespace}/{secret.secret_name}"
-        seen, wanted, stamp = as_seen(secret, live), frame(secret, live), self._key.stamp(data)
-        write = plan_write(secret, seen, wanted, stamp, sources)
-        if write is None and seen is not None:
-            return seen, sources, None
-        assert write is not None  # noqa: S101 - a Secret that does not exist is always written
-        self._world.check_current(secret)
-        await self._leaving.hold(secret)
-        body = manifest(wanted, data, stamp, write.revision, sources)
-        former = former_manager(secret, live)
-        try:
-            written = await self._writer.write(
-                body, live, manager=wanted.manager, former=former, exact=not wanted.merged
-            )
-        except KubeConflictError:
-            if again:
-                raise  # changing under our hands: back off
-            return await self._on_conflict(secret, sources, data)
-        except KubeForbiddenError:
-            return not_bound(namespace, self._account)
-        except KubeInvalidError:
-            return Violation(
-                Reason.SECRET_CONFLICT,
-                f"the API server refuses to update {where} (immutable, of another type, or an admission policy forbids "
-                "it); delete that Secret or allow the update, and it is written anew",
-            )
-        self._world.observe_own_write(written, ObjectKey(namespace, secret.metadata.name))
-        self._observer.secret_written(operation="updated" if live else "created")
-        fields = {"kind": "ElileSecret", "namespace": secret.metadata.namespace, "name": secret.metadata.name}
-        log.debug("Secret written", extra={"fields": {**fields, "revision": write.revision}})
-        after = as_seen(secret, read_secret(written, self._key))
-        assert after is not None  # noqa: S101 - it was just written
-        return after, sources, write
-
-    async def _on_conflict(
-        self, secret: ElileSecret, sources: tuple[SourceStatus, ...], data: Rendered
-    ) -> tuple[LiveSecret, tuple[SourceStatus, ...], Write | None] | Violation:
-        """The Secret is not what the watch had told: look at it itself, and decide once more."""
-        found = await self._writer.read(secret.metadata.namespace or "", secret.secret_name)
-        actual = read_secret(found, self._key) if found else None
-        if refused := check_ownership(secret, actual):
-            return self._with_keys(refused, data, found)
-        done = await self._write(secret, actual, sources, data, again=True)
-        if found is not None and not isinstance(done, Violation) and done[2] is None:
-            self._world.live.observe(found)
-        return done
 
     async def _expose(
         self,

@@ -13,7 +13,8 @@ from elile_operator.api.meta import ConditionStatus
 from elile_operator.api.reasons import Reason
 from elile_operator.controllers import lasting as lasting_module
 from elile_operator.engine import Result
-from elile_operator.kube.resources import ELILE_SECRETS
+from elile_operator.kube.resources import ELILE_SECRETS, SECRETS
+from tests.fakes.api import secret
 from tests.unit.elile_operator.controllers.secret_stage import SecretStage
 from tests.unit.elile_operator.controllers.stage import DB
 
@@ -289,6 +290,16 @@ async def test_an_object_that_went_without_being_seen_leaves_no_lease(stage: Sta
     assert await stage.look() == Result.absent()
     assert stage.vault.leases == []
     assert not stage.holdings.dues(DB)
+
+
+async def test_for_a_secret_of_somebody_else_no_lease_is_taken_and_nothing_is_made(stage: Stage) -> None:
+    stage.put(SECRETS, secret("db", theirs="eA=="))
+    made = {"kv": {"path": "made"}, "keys": {"password": {"hex": {}}}}
+    for sources in (LEASED, [{"name": "made", "generate": made}]):
+        stage.want(sources=sources)
+        await stage.look()
+        assert stage.says() == "False SecretNotOwned"
+    assert (stage.vault.asked, stage.vault.count("write")) == ([], 0)
 
 
 async def test_a_source_that_goes_takes_its_keys_along(stage: Stage) -> None:
