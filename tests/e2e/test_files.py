@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 from tests.e2e.support.cluster import eventually
 from tests.e2e.support.tenant import Tenant
@@ -33,6 +34,32 @@ def test_files_are_made_of_the_keys_and_follow_them(tenant: Tenant) -> None:
     assert pod.read(".pgpass") == 'db.example:5432:shop:shop:p@ss\\:w/ö "rd" $HOME #1\n'
     assert pod.read("app.env") == f"DB_PASSWORD='{ODD}'\n"
     assert json.loads(pod.read("all.json"))["password"] == ODD
+
+
+def test_every_format_and_every_derivation_reaches_the_pod(tenant: Tenant) -> None:
+    entry = {"host": "db.example", "port": 5432, "database": "shop", "username": "shop", "password": ODD}
+    tenant.put("db", **entry)
+    formats = [{"key": f"as.{name}", "format": name} for name in ("json", "yaml", "properties", "dotenv", "shell")]
+    derived = [
+        {"key": f"by.{name}", "derive": name, "source": "main"} for name in ("pgpass", "my.cnf", "url", "jdbc-url")
+    ]
+    # Docker compose and python-dotenv read a `$` in two ways: that format refuses it, so it gets no such value.
+    plain = {"format": "dotenv", "key": "as.dotenv", "keys": [{"from": "username"}, {"from": "host"}]}
+    files = [plain if file["key"] == "as.dotenv" else file for file in formats] + derived
+    tenant.want("db", files=files, type="Opaque")
+    tenant.wait("db", "Synced")
+    pod = tenant.run_pod("app", "db")
+    told = {name: str(value) for name, value in entry.items()}
+    assert json.loads(pod.read("as.json") or "") == told
+    assert yaml.safe_load(pod.read("as.yaml") or "") == told
+    assert "host=db.example" in (pod.read("as.properties") or "").splitlines()
+    assert (pod.read("as.dotenv") or "").splitlines() == ['username="shop"', 'host="db.example"']
+    assert f"password='{ODD}'" in (pod.read("as.shell") or "").splitlines()
+    quoted = "p%40ss%3Aw%2F%C3%B6%20%22rd%22%20%24HOME%20%231"
+    assert (pod.read("by.url") or "").strip() == f"postgresql://shop:{quoted}@db.example:5432/shop"
+    assert (pod.read("by.pgpass") or "").startswith("db.example:5432:shop:shop:p@ss\\:w/ö")
+    assert (pod.read("by.jdbc-url") or "").startswith("jdbc:postgresql://db.example:5432/shop")
+    assert (pod.read("by.my.cnf") or "").startswith("[client]")
 
 
 def test_a_spec_that_asks_for_files_changes_the_secret_and_back(tenant: Tenant) -> None:

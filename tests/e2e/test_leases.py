@@ -120,6 +120,23 @@ def test_a_lease_is_renewed_and_replaced_under_a_client(
     )
 
 
+def test_what_was_replaced_is_revoked_once_the_proof_is_there(engines: Engines, tenant: Tenant) -> None:
+    database_role(engines.call, "proved", ttl="60s", longest="70s")
+    source = {"name": "dyn", "lease": {"path": "database/creds/proved", "renewAt": "20%"}}
+    tenant.want("db", source, vault={"role": "engines"}, consumers={"proof": {"elapsed": "2s"}})
+    tenant.wait("db", "Synced")
+    first = tenant.data("db")
+    # A change of the request is one of the ways to another lease, and the soonest.
+    other = {**source, "lease": {**source["lease"], "parameters": {"note": "another"}}}
+    tenant.want("db", other, vault={"role": "engines"}, consumers={"proof": {"elapsed": "2s"}})
+    eventually("another lease is delivered", lambda: tenant.data("db")["username"] != first["username"])
+    assert engines.logs_in(first["username"], first["password"]), "nothing is proved yet"
+    eventually("the first one is revoked", lambda: not engines.logs_in(first["username"], first["password"]), within=40)
+    eventually("that is told", lambda: "LeaseRevoked" in [event["reason"] for event in tenant.events("db")])
+    data = tenant.data("db")
+    assert engines.logs_in(data["username"], data["password"])
+
+
 def test_an_operator_that_ends_leaves_the_lease_to_the_next_one(
     engines: Engines, pair: list[Operator], new_tenant: Any
 ) -> None:

@@ -18,15 +18,15 @@ from elile_operator.api.meta import Condition, ConditionStatus, FieldManager
 pytestmark = pytest.mark.lab
 
 HERE = Path(__file__).parent
-MANIFESTS = HERE / "manifests"
+MANIFESTS = HERE.parent / "golden" / "manifests"
 CRDS = HERE.parents[1] / "crds"
 PAGE = HERE.parents[1] / "docs" / "vaultserver.md"
 HEADER = "# refused: "
 UNWATCHED = "unwatched.test"
 KIND = f"elilesecrets.{UNWATCHED}"
 
-PASSING = sorted(MANIFESTS.glob("*/pass/*.yaml"))
-FAILING = sorted(MANIFESTS.glob("*/fail/*.yaml"))
+PASSING = sorted(MANIFESTS.glob("accepted/*/*.yaml"))
+FAILING = sorted(MANIFESTS.glob("refused/*/*.yaml"))
 
 Result = subprocess.CompletedProcess[str]
 

@@ -13,7 +13,7 @@ from elile_operator.decide import derive, formats, template
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "reference"
 # Each of them is applied to a real API server by tests/e2e/test_manifests.py.
-EXAMPLES = ROOT / "tests" / "e2e" / "manifests"
+EXAMPLES = ROOT / "tests" / "golden" / "manifests" / "accepted"
 
 
 def page_of(kind: type[ApiObject]) -> Path:
@@ -112,7 +112,7 @@ def page(kind: type[ApiObject]) -> str:
         "",
         "## Examples",
     ]
-    for example in sorted((EXAMPLES / crd.kind.lower() / "pass").glob("*.yaml")):
+    for example in sorted((EXAMPLES / crd.kind.lower()).glob("*.yaml")):
         lines += ["", f"### {example.stem.replace('-', ' ')}", "", "```yaml", example.read_text().strip(), "```"]
     return "\n".join(lines) + "\n"
 

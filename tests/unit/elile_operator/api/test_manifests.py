@@ -9,12 +9,12 @@ import yaml
 from elile_operator.api.crds import KINDS
 from elile_operator.api.model import InvalidObject
 
-MANIFESTS = Path(__file__).parents[3] / "e2e" / "manifests"
+MANIFESTS = Path(__file__).parents[3] / "golden" / "manifests"
 HEADER = "# refused: "
 KIND = {kind.crd.kind: kind for kind in KINDS}
 
-PASSING = sorted(MANIFESTS.glob("*/pass/*.yaml"))
-FAILING = sorted(MANIFESTS.glob("*/fail/*.yaml"))
+PASSING = sorted(MANIFESTS.glob("accepted/*/*.yaml"))
+FAILING = sorted(MANIFESTS.glob("refused/*/*.yaml"))
 
 # What the API server finds by the schema alone has its words; a rule of ours has ours, in both places.
 SCHEMA_SAYS = re.compile(
@@ -28,8 +28,8 @@ def name_of(manifest: Path) -> str:
 
 def test_there_are_manifests_of_every_kind() -> None:
     for kind in KIND:
-        for verdict in ("pass", "fail"):
-            assert list((MANIFESTS / kind.lower() / verdict).glob("*.yaml")), f"{kind}/{verdict}"
+        for verdict in ("accepted", "refused"):
+            assert list((MANIFESTS / verdict / kind.lower()).glob("*.yaml")), f"{kind}/{verdict}"
 
 
 @pytest.mark.parametrize("manifest", PASSING, ids=name_of)
