@@ -4,7 +4,7 @@ import asyncio
 import copy
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -74,6 +74,7 @@ class FakeVault:
         self.down: SecretsError | None = None
         self.failing: dict[str, SecretsError] = {}
         self.denied: set[tuple[str, str]] = set()
+        self.listable: dict[str, frozenset[str]] = {}  # capabilities by path, which ends with a slash
         self.roles = {"elile"}
         self.engines: dict[str, Callable[[int], EngineAnswer]] = {}  # by path; called with the number of the answer
         self.asked: list[tuple[str, dict[str, Any], bool]] = []
@@ -173,9 +174,23 @@ class FakeVault:
         self._check(token, "metadata", where)
         if (self._full(mount), path) not in self._entries:
             raise SecretNotFoundError("nothing is stored there", path=where, confirmed=True)
-        versions = self._entries[self._full(mount), path]
-        states = {n: KVVersionState(v.deleted, v.destroyed, v.created) for n, v in versions.items()}
-        return KVMetadata(max(versions, default=0), states)
+        return self._metadata(self._entries[self._full(mount), path])
+
+    def kv2_list(
+        self, token: SecretStr, *, mount: str, folder: str, on_behalf_of: str = ""
+    ) -> Mapping[str, KVMetadata]:
+        self._called("list", folder, token, on_behalf_of)
+        where = f"{mount}/detailed-metadata/{folder}"
+        if "list" not in self.listable.get(f"{where.rstrip('/')}/", ()):
+            raise SecretAccessDeniedError("permission denied", path=where)
+        self._check(token, "list", where)
+        found = {p.rpartition("/"): v for (m, p), v in self._entries.items() if m == self._full(mount)}
+        return {name: self._metadata(versions) for (at, _, name), versions in found.items() if at == folder}
+
+    def capabilities(self, token: SecretStr, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        self._called("capabilities", ",".join(paths), token)
+        self._check(token, "capabilities", "sys/capabilities-self")
+        return {path: self.listable.get(path, frozenset({"deny"})) for path in paths}
 
     def kv2_read(
         self, token: SecretStr, *, mount: str, path: str, version: int | None = None, on_behalf_of: str = ""
@@ -269,6 +284,11 @@ class FakeVault:
         self.calls.append(Call(operation, path, token.reveal() if token else "", on_behalf_of, self._namespace))
         if error := self.down or self.failing.get(operation):
             raise error
+
+    @staticmethod
+    def _metadata(versions: Mapping[int, _Version]) -> KVMetadata:
+        states = {n: KVVersionState(v.deleted, v.destroyed, v.created) for n, v in versions.items()}
+        return KVMetadata(max(versions, default=0), states)
 
     def _full(self, mount: str) -> str:
         return f"{self._namespace}/{mount}" if self._namespace else mount

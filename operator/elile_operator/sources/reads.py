@@ -22,6 +22,7 @@ from elile_operator.engine import Clock, Result, WorkQueue
 from elile_operator.kube.errors import KubeError
 from elile_operator.sources.fetching import Marks, fetcher
 from elile_operator.sources.flight import Flights
+from elile_operator.sources.folders import Folders
 from elile_operator.sources.identity import Identity, IdentityError
 from elile_operator.sources.known import Entry, Known, ReadError, readable, said
 from elile_operator.sources.logins import Logins
@@ -86,6 +87,7 @@ class SharedReads(Generic[R]):
         self._known: dict[Entry, Known[R]] = {}
         self._of_reader: dict[R, tuple[Entry, ...]] = {}
         self._flights: Flights[tuple[Entry, int | str]] = Flights("read")
+        self._folders = Folders(logins=logins, clock=clock, tell=self._listed)
         self._pacer = Pacer()
 
     # ── who reads ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -101,6 +103,7 @@ class SharedReads(Generic[R]):
             known = self._known.get(entry)
             if known is None:
                 known = self._known[entry] = Known(entry, since=self._clock.now())
+                self._folders.join(entry)
                 # The first look is the reader's own; the polls after it are spread over the interval.
                 self._polls.add_after(entry, seconds * (0.5 + 0.5 * self._rand()))
             interval_before = known.interval if known.readers else seconds
@@ -222,7 +225,9 @@ class SharedReads(Generic[R]):
         if fine and known.looked is not None and now - known.looked < self._regular(known) / 2:
             return Result.after(timedelta(seconds=known.looked + self._delay(known) - now))
         # A poll is for all readers; the audit log is told of one of them, so that it can be found at all.
-        await self._look(key, str(next(iter(known.readers), "")))
+        reader = str(next(iter(known.readers), ""))
+        if not (fine and await self._folders.look(key, reader)):
+            await self._look(key, reader)
         if known.refused:
             known.refused = False
             self._tell(known)  # who wanted the value tries again
@@ -230,6 +235,7 @@ class SharedReads(Generic[R]):
 
     async def stop(self) -> None:
         """Cancel what is under way and drop all values."""
+        await self._folders.stop()
         await self._flights.stop()
         for known in self._known.values():
             known.values.clear()
@@ -245,6 +251,7 @@ class SharedReads(Generic[R]):
         if not known.readers:
             known.values.clear()
             del self._known[entry]
+            self._folders.leave(entry)
             self._polls.drop(entry)
 
     async def _look(self, entry: Entry, on_behalf_of: str) -> None:
@@ -255,7 +262,7 @@ class SharedReads(Generic[R]):
         known = self._known.get(entry)
         if known is None:
             return
-        before, changed = said(known.error), False
+        before = said(known.error)
         self._observer.shared_read(hit=False)
         if entry.engine is not Engine.KV2:
             # The value is what there is to compare; who wants it just now shares this read.
@@ -274,14 +281,30 @@ class SharedReads(Generic[R]):
                 ),
                 on_behalf_of=on_behalf_of,
             )
-            state = found.versions.get(found.current)
-            self._refuse_older(entry, found.current, state.created if state else None)
         except _READ_ERRORS as e:
+            self._failed(entry, known, e)
+            if said(known.error) != before:
+                self._tell(known)
+        else:
+            self._heard(entry, known, found)
+
+    def _heard(self, entry: Entry, known: Known[R], found: KVMetadata) -> None:
+        before, changed = said(known.error), False
+        state = found.versions.get(found.current)
+        try:
+            self._refuse_older(entry, found.current, state.created if state else None)
+        except SecretsStaleAnswerError as e:
             self._failed(entry, known, e)
         else:
             changed = self._learn(entry, known, found)
         if changed or said(known.error) != before:
             self._tell(known)
+
+    def _listed(self, entry: Entry, found: KVMetadata, asked: float) -> None:
+        known = self._known.get(entry)
+        # What an entry's own look says counts more: it may have been refused, or be younger than this answer.
+        if known is not None and known.error is None and (known.looked is None or known.looked <= asked):
+            self._heard(entry, known, found)
 
     async def _fetch(self, entry: Entry, version: int | None, on_behalf_of: str) -> KVValue:
         try:
