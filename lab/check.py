@@ -66,7 +66,15 @@ APART = tuple(
     for name in (
         *("sources", "leases", "vault_namespaces", "ca_bundle", "polls_delayed", "server_status"),
         *("lifecycle", "missing", "leaving", "migration", "matrix"),
-        *("consumers", "restarts", "restarts_chosen", "restarts_failing", "restart_rights", "finalizer_rights"),
+        *(
+            "consumers",
+            "restarts",
+            "restarts_chosen",
+            "restarts_failing",
+            "restart_rights",
+            "finalizer_rights",
+            "folders",
+        ),
     )
 )
 ELSEWHERE = tuple(f"--ignore={path}" for path in (MISTAKES, CONTRACT, *APART))

@@ -115,3 +115,38 @@ def test_a_certificate(bao: Bao, client: VaultClient) -> None:
     wanted["private_key_format"] = "pkcs8"
     key = client.ask(ROOT, "pki/issue/web", parameters=wanted, write=True).data.reveal()["private_key"]
     assert key.startswith("-----BEGIN PRIVATE KEY-----")
+
+
+# ── listings of a folder ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def lister(bao: Bao, *lines: str) -> SecretStr:
+    """A token that may do what the lines of a policy say."""
+    bao.call("POST", "sys/policies/acl/lister", {"policy": "\n".join(lines)})
+    return bao.token(policies=["lister"], ttl="1h")
+
+
+def test_a_listing_tells_what_a_look_at_each_entry_tells(bao: Bao, client: VaultClient) -> None:
+    for name in ("a", "b"):
+        bao.write(f"listed/{name}", {"x": 1})
+    bao.write("listed/a", {"x": 2})
+    bao.write("listed/sub/c", {"x": 1})
+    bao.call("DELETE", "secret/data/listed/a", None)
+    token = lister(bao, 'path "secret/detailed-metadata/listed/" { capabilities = ["list"] }')
+    found = client.kv2_list(token, mount="secret", folder="listed")
+    assert found == {name: client.kv2_metadata(ROOT, mount="secret", path=f"listed/{name}") for name in ("a", "b")}
+    assert (found["a"].current, found["a"].versions[2].deleted) == (2, True)
+    path = "secret/detailed-metadata/listed/"
+    assert client.capabilities(token, [path]) == {path: frozenset({"list"})}
+    with pytest.raises(SecretAccessDeniedError):
+        client.kv2_list(token, mount="secret", folder="listed/sub")
+
+
+def test_the_root_of_a_mount_is_listed_as_well(bao: Bao, client: VaultClient) -> None:
+    bao.write("at-the-root", {"x": 1})
+    token = lister(bao, 'path "secret/detailed-metadata/" { capabilities = ["list"] }')
+    found = client.kv2_list(token, mount="secret", folder="")
+    assert found["at-the-root"].current == 1
+    assert all("/" not in name for name in found)
+    with pytest.raises(SecretNotFoundError):
+        client.kv2_list(ROOT, mount="secret", folder="not-there")

@@ -84,6 +84,12 @@ class Folders:
             return False
         return name in await self._flights.share(place, lambda: self._list(place, folder, on_behalf_of))
 
+    def ask_again(self, server: str) -> None:
+        """A server is back, or is another one: what was found of its folders counts no more."""
+        for place, folder in self._folders.items():
+            if place.identity.server == server:
+                folder.listable, folder.ask_at = False, None
+
     async def stop(self) -> None:
         """Cancel what is under way."""
         await self._flights.stop()

@@ -139,6 +139,7 @@ class SharedReads(Generic[R]):
     def look_again(self, server: str) -> None:
         """A server is back, or is another one: what it was last heard to say counts no more, and all is polled soon."""
         entries = self.entries_of(server)
+        self._folders.ask_again(server)
         for entry in entries:
             self._known[entry].looked, self._known[entry].failures = None, 0
             self._known[entry].missing = None
