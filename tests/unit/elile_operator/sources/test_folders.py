@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from elile.secrets.errors import SecretDeletedError, SecretNotFoundError, SecretsUnavailableError
+from elile.secrets.answers import KVMetadata, KVVersionState
+from elile.secrets.errors import (
+    SecretAccessDeniedError,
+    SecretDeletedError,
+    SecretNotFoundError,
+    SecretsUnavailableError,
+)
 from elile_operator.decide.access import Engine
 from elile_operator.sources.known import Entry
 from tests.unit.elile_operator.sources.test_reads import WHO, Stage
@@ -177,3 +183,28 @@ async def test_other_engines_are_never_listed(stage: Folder) -> None:
     assert (found["list"], found["capabilities"]) == (0, 0)
     for name in NAMES:
         stage.reads.unsubscribe(name)
+
+
+async def test_an_entry_that_is_refused_stays_so_whatever_a_listing_says(stage: Folder) -> None:
+    stage.may_list()
+    await stage.follow(*NAMES)
+    await stage.minutes(3)
+    stage.vault.denied.add(("metadata", "secret/metadata/team/a"))
+    await stage.clock.advance(1.0)
+    with pytest.raises(SecretAccessDeniedError):
+        await stage.version(entry=entry("a"), max_age=0.0)
+    await stage.minutes(3)
+    with pytest.raises(SecretAccessDeniedError):
+        await stage.version(entry=entry("a"))
+
+
+async def test_a_listing_that_was_asked_for_before_an_entry_was_looked_at_says_nothing_of_it(stage: Folder) -> None:
+    await stage.follow(*NAMES)
+    asked = stage.clock.monotonic()
+    await stage.clock.advance(1.0)
+    stage.vault.write("team/a", x="2")
+    assert await stage.version(entry=entry("a"), max_age=0.0) == 2
+    stage.heard()
+    stage.reads._listed(entry("a"), KVMetadata(1, {1: KVVersionState(deleted=False, destroyed=False)}), asked)
+    assert await stage.version(entry=entry("a")) == 2
+    assert stage.heard() == []
