@@ -78,6 +78,11 @@ class Layout:
         return f"el{self.slot:03d}-{self.name[:8]}".rstrip("-")
 
     @property
+    def cut_table(self) -> str:
+        """The nftables table by which a test cuts connections; one that was killed leaves it behind."""
+        return f"{self.tag}-cut"
+
+    @property
     def bridge(self) -> str:
         return self.tag
 

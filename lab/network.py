@@ -49,6 +49,7 @@ def create(layout: Layout) -> None:
     for network in (layout.pods, layout.services):
         _run(["ip", "route", "replace", str(network), "via", layout.node_address, "dev", layout.bridge])
     _lead_loopback_to_api_server(layout)
+    _drop_table("inet", layout.cut_table)
 
 
 def _plug_in(layout: Layout) -> None:
@@ -95,16 +96,21 @@ def remove(layout: Layout) -> None:
     for link in (layout.node_link, layout.bridge):
         if _link_exists(link):
             _run(["ip", "link", "delete", link])
-    # Declared first, so that deleting it cannot fail for not being there.
-    _run(["nft", "-f", "-"], f"table ip {layout.tag}\ndelete table ip {layout.tag}\n")
+    _drop_table("ip", layout.tag)
+    _drop_table("inet", layout.cut_table)
 
 
 def leftovers(layout: Layout) -> list[str]:
     """What is on the machine of this lab's network, for `down` to prove that it left nothing."""
     found = [f"link {link}" for link in (layout.node_link, layout.bridge) if _link_exists(link)]
     tables = json.loads(_run(["nft", "--json", "list", "tables"]))["nftables"]
-    found += [f"nftables table {layout.tag}" for item in tables if item.get("table", {}).get("name") == layout.tag]
-    return found
+    names = {item["table"]["name"] for item in tables if "table" in item}
+    return found + [f"nftables table {name}" for name in (layout.tag, layout.cut_table) if name in names]
+
+
+def _drop_table(family: str, name: str) -> None:
+    # Declared first, so that deleting it cannot fail for not being there.
+    _run(["nft", "-f", "-"], f"table {family} {name}\ndelete table {family} {name}\n")
 
 
 def _link_exists(link: str) -> bool:

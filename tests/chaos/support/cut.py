@@ -14,7 +14,7 @@ def cut(lab: Lab, *ports: int, host: str = "127.0.0.1") -> Iterator[None]:
 
     The operator goes by loopback; a test that looks on goes by the lab's bridge, which is not cut.
     """
-    table = f"inet {lab.layout.tag}-cut"
+    table = f"inet {lab.layout.cut_table}"
     address = f"ip daddr {host} tcp dport {{ {', '.join(map(str, ports))} }}"
     # Before -100: there the API server's loopback address becomes the bridge's.
     chain = f"type filter hook output priority -150; {address} drop"
