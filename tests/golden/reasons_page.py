@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from elile_operator.api.reasons import SERVER_EFFECTS, Mark, Reason
+from elile_operator.api.reasons import SCHEDULE_EFFECTS, SERVER_EFFECTS, Mark, Reason
 from tests.e2e.bad_input import AWAY, OBJECTS, Case
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "reasons.md"
@@ -52,6 +52,20 @@ def server_reasons() -> list[str]:
     return lines
 
 
+def schedule_reasons() -> list[str]:
+    lines = [
+        "## RotationSchedule",
+        "",
+        "Ready: runs start as the spec asks, and the live value is not known to be wrong.",
+        "",
+        "| reason | meaning | Ready | Stalled |",
+        "|---|---|---|---|",
+    ]
+    for reason, effect in SCHEDULE_EFFECTS.items():
+        lines.append(f"| `{reason}` | {reason.sentence} | {mark(effect.ready)} | {mark(effect.stalled)} |")
+    return lines
+
+
 def mistakes(title: str, text: str, cases: tuple[Case, ...]) -> list[str]:
     lines = [f"## {title}", "", text, "", "| cause | reason | the message says, among the names |", "|---|---|---|"]
     for case in cases:
@@ -65,6 +79,7 @@ def page() -> str:
     parts = [
         reasons(),
         server_reasons(),
+        schedule_reasons(),
         mistakes(
             "What went wrong, and what helps",
             "What was delivered stays in each of these cases, no other object is affected, and the end of the cause is "

@@ -11,10 +11,12 @@ import yaml
 from elile_operator.api.elilesecret import ElileSecret
 from elile_operator.api.meta import CATEGORY, GROUP, VERSION
 from elile_operator.api.model import ApiObject, Column
+from elile_operator.api.rotation import Rotation
+from elile_operator.api.rotationschedule import RotationSchedule
 from elile_operator.api.schema import kind_schema
 from elile_operator.api.vaultserver import VaultServer
 
-KINDS: tuple[type[ApiObject], ...] = (VaultServer, ElileSecret)
+KINDS: tuple[type[ApiObject], ...] = (VaultServer, ElileSecret, RotationSchedule, Rotation)
 
 COMMAND = "python -m elile_operator.api.crds crds"
 

@@ -222,6 +222,17 @@ class SourceStatus(StatusModel):
     serial: str | None = Field(None, description="Serial number of the certificate.")
 
 
+class SecretRotation(StatusModel):
+    """How the value of one source is rotated."""
+
+    schedule: str = Field(description="Name of the RotationSchedule.")
+    phase: str | None = Field(None, description="Phase of the active run, else Idle.")
+    last_result: str | None = Field(None, description="Result of the last run.")
+    last_rotation_time: Time | None = Field(None, description="When a run succeeded last.")
+    next_rotation_time: Time | None = Field(None, description="When the next run starts.")
+    previous_valid_until: Time | None = Field(None, description="Until when the value before this one works as well.")
+
+
 class ElileSecretStatus(StatusModel):
     """What the operator did."""
 
@@ -241,13 +252,16 @@ class ElileSecretStatus(StatusModel):
         (), description="What was read, by source."
     )
     conditions: Annotated[tuple[Condition, ...], ListType("map", ("type",))] = Field(
-        (), description="Ready, Stalled, Synced, SecretCurrent and ConsumersCurrent."
+        (), description="Ready, Stalled, Synced, SecretCurrent, ConsumersCurrent and RotationHealthy."
     )
     last_change_time: Time | None = Field(None, description="When the content of the Secret changed last.")
     next_refresh_time: Time | None = Field(
         None, description="When leases, certificates and static credentials are looked after next."
     )
     consumers: ConsumersStatus | None = Field(None, description="Which pods use the values.")
+    rotations: Annotated[tuple[SecretRotation, ...], ListType("map", ("schedule",))] = Field(
+        (), description="How the values are rotated, by schedule."
+    )
     rotation: str | None = Field(None, description="State of the rotation in one word. Absent: nothing rotates.")
     next_rotation_time: str | None = Field(None, description="When the value is replaced next.")
 

@@ -64,6 +64,8 @@ class FieldManager(StrEnum):
     RESTARTS = "elile-restart"
     VAULTSERVER_STATUS = "elile-server"
     ELILESECRET_STATUS = "elile-secret"
+    ROTATIONSCHEDULE_STATUS = "elile-schedule"
+    ROTATION_STATUS = "elile-rotation"
 
 
 MERGERS = f"{FieldManager.SECRETS}."

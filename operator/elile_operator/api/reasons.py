@@ -122,6 +122,54 @@ class Reason(StrEnum):
     RESTART_FAILED = "RestartFailed", "The rollout of a restarted workload does not progress.", SILENT
     RESTART_NOT_ALLOWED = "RestartNotAllowed", "The operator has no rights to restart workloads here.", SILENT
 
+    # What a rotation says, and keeps. Each run has its reason too.
+    ELILE_SECRET_NOT_FOUND = "ElileSecretNotFound", "The ElileSecret does not exist.", SILENT
+    SCHEDULE_NOT_FOUND = "ScheduleNotFound", "The RotationSchedule does not exist.", SILENT
+    ROTATION_SCHEDULED = "RotationScheduled", "The value is rotated as the schedule says, or on demand.", SILENT
+    ROTATION_STARTED = "RotationStarted", "A run has begun.", SILENT
+    SOURCE_NOT_ROTATABLE = (
+        "SourceNotRotatable",
+        "The source is no unpinned entry of the engine kv of version 2.",
+        SILENT,
+    )
+    TARGET_NOT_ALLOWED = "TargetNotAllowed", "The administrator's entry does not allow this server or user.", SILENT
+    MANAGED_ELSEWHERE = "ManagedElsewhere", "The entry is rotated by somebody else.", SILENT
+    CONSUMERS_CANNOT_FOLLOW = "ConsumersCannotFollow", "Some who use the value have no way to get a new one.", SILENT
+    JOBS_NOT_ALLOWED = "JobsNotAllowed", "The operator has no rights to run Jobs here.", SILENT
+    NEVER_FIRES = "NeverFires", "The schedule names no time that ever comes.", SILENT
+    TIME_ZONE_UNKNOWN = "TimeZoneUnknown", "The time zone is not in the IANA database.", SILENT
+    SUSPENDED = "Suspended", "The spec says that no run starts.", SILENT
+    BLACKOUT = "Blackout", "A blackout is open: nothing starts and nothing is retired.", SILENT
+    WINDOW_CLOSED = "WindowClosed", "The window closed before the new value was live.", SILENT
+    MISSED_RUN = "MissedRun", "A time of the schedule passed without a run.", SILENT
+    WAITING_FOR_GROUP = "WaitingForGroup", "Another run of the group goes first.", SILENT
+    VALUE_DUE = "ValueDue", "Somebody has to stage another value.", SILENT
+    VALUE_STAGED = "ValueStaged", "A value was found in the inbox.", SILENT
+    APPLIED = "Applied", "The new value is set at the target.", SILENT
+    VERIFICATION_PASSED = "VerificationPassed", "All hooks passed.", SILENT
+    VERIFICATION_FAILED = "VerificationFailed", "A hook failed.", SILENT
+    VERIFICATION_INCONCLUSIVE = "VerificationInconclusive", "A hook came to no result.", SILENT
+    PROMOTED = "Promoted", "The new value is live.", SILENT
+    PROOF_TIMEOUT = "ProofTimeout", "The proof of the consumers did not come in time.", SILENT
+    RETIRED = "Retired", "The old value no longer works.", SILENT
+    PREVIOUS_UNUSED = (
+        "PreviousUnused",
+        "The old value is proved unused and may be withdrawn where it was issued.",
+        SILENT,
+    )
+    PREVIOUS_RETIRED = "PreviousRetired", "The previous value was retired and cannot come back.", SILENT
+    VALUE_COMPROMISED = "ValueCompromised", "The previous value is known to others and must not come back.", SILENT
+    ALREADY_DONE = "AlreadyDone", "A run of this name was done before.", SILENT
+    SUPERSEDED = "Superseded", "An emergency took the run over.", SILENT
+    ROLLED_BACK = "RolledBack", "The old value is live again.", SILENT
+    ABORTED = "Aborted", "The run was undone before anybody was given the new value.", SILENT
+    EXTERNAL_CHANGE = "ExternalChange", "Somebody else changed the value.", SILENT
+    DRIFT_DETECTED = "DriftDetected", "The value that is live no longer passes its hooks.", SILENT
+    JOURNAL_CONFLICT = "JournalConflict", "Somebody else wrote the journal of the rotation.", SILENT
+    JOURNAL_ORPHANED = "JournalOrphaned", "The object went while both values were valid; both stay so.", SILENT
+    NEEDS_INTERVENTION = "NeedsIntervention", "The run cannot go on or back by itself; nothing was removed.", SILENT
+    BREAK_GLASS = "BreakGlass", "A person set safeguards aside.", SILENT
+
 
 @dataclass(frozen=True, slots=True)
 class ServerEffect:
@@ -147,5 +195,69 @@ SERVER_EFFECTS: Mapping[Reason, ServerEffect] = MappingProxyType(
         Reason.MALFORMED_RESPONSE: _NO_ANSWER,
         Reason.CA_BUNDLE_UNUSABLE: _NOT_ASKED,
         Reason.SPEC_INVALID: _NOT_ASKED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleEffect:
+    """What a reason makes of the conditions of a RotationSchedule.
+
+    ready: runs start as the spec asks, and the live value is not known to be wrong.
+    stalled: as for an ElileSecret, and where a person has to decide what becomes of a run.
+    """
+
+    ready: Mark
+    stalled: Mark
+
+
+_RUNS = ScheduleEffect(Mark.TRUE, Mark.FALSE)
+_RUNS_NOT = ScheduleEffect(Mark.FALSE, Mark.FALSE)
+_STALLS = ScheduleEffect(Mark.FALSE, Mark.TRUE)
+_UNHEARD = ScheduleEffect(Mark.KEEP, Mark.FALSE)
+
+# The reasons a RotationSchedule can have. Those of runs are no reasons of their schedule: the live value stays good.
+SCHEDULE_EFFECTS: Mapping[Reason, ScheduleEffect] = MappingProxyType(
+    {
+        Reason.ROTATION_SCHEDULED: _RUNS,
+        Reason.SUSPENDED: _RUNS,
+        Reason.SPEC_INVALID: _STALLS,
+        Reason.NEVER_FIRES: _STALLS,
+        Reason.TIME_ZONE_UNKNOWN: _STALLS,
+        # What it names in Kubernetes.
+        Reason.ELILE_SECRET_NOT_FOUND: _RUNS_NOT,
+        Reason.SOURCE_NOT_ROTATABLE: _STALLS,
+        Reason.SERVER_NOT_FOUND: _RUNS_NOT,
+        Reason.SERVER_NOT_READY: _UNHEARD,
+        Reason.NAMESPACE_NOT_ALLOWED: _STALLS,
+        Reason.NAMESPACE_NOT_BOUND: _RUNS_NOT,
+        Reason.SERVICE_ACCOUNT_NOT_FOUND: _RUNS_NOT,
+        Reason.AUDIENCE_NOT_ALLOWED: _STALLS,
+        Reason.JOBS_NOT_ALLOWED: _RUNS_NOT,
+        Reason.CONSUMERS_CANNOT_FOLLOW: _STALLS,
+        Reason.PROOF_UNDECLARED: _STALLS,
+        # The way to Vault, and what it answers.
+        Reason.VAULT_UNREACHABLE: _UNHEARD,
+        Reason.VAULT_SEALED: _UNHEARD,
+        Reason.VAULT_THROTTLED: _UNHEARD,
+        Reason.TLS_UNTRUSTED: _UNHEARD,
+        Reason.CA_BUNDLE_UNUSABLE: _UNHEARD,
+        Reason.MALFORMED_RESPONSE: _UNHEARD,
+        Reason.PLAIN_HTTP_REFUSED: _STALLS,
+        Reason.LOGIN_DENIED: _RUNS_NOT,
+        Reason.ROLE_NOT_FOUND: _RUNS_NOT,
+        Reason.PERMISSION_DENIED: _RUNS_NOT,
+        Reason.MOUNT_NOT_FOUND: _RUNS_NOT,
+        Reason.PATH_NOT_FOUND: _RUNS_NOT,
+        Reason.VERSION_DELETED: _RUNS_NOT,
+        Reason.KEY_NOT_FOUND: _RUNS_NOT,
+        Reason.SHAPE_INVALID: _RUNS_NOT,
+        # The entry, its journal and the target. Two who rotate one entry: one of them has to go.
+        Reason.MANAGED_ELSEWHERE: _STALLS,
+        Reason.TARGET_NOT_ALLOWED: _RUNS_NOT,
+        Reason.JOURNAL_CONFLICT: _RUNS_NOT,
+        Reason.EXTERNAL_CHANGE: _RUNS_NOT,
+        Reason.DRIFT_DETECTED: _RUNS_NOT,
+        Reason.NEEDS_INTERVENTION: _STALLS,
     }
 )

@@ -29,6 +29,8 @@ from elile_operator.api.syntax import (
     vault_path,
 )
 
+MAX_PREFIX = 128
+
 _HOST = r"([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\])"
 _PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 
@@ -146,6 +148,24 @@ class Poll(SpecModel):
     )
 
 
+class Journal(SpecModel):
+    """Where rotations keep their journals and find staged values: beside the entries, under prefixes."""
+
+    prefix: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_PREFIX),
+        Checked(*vault_path("spec.journal.prefix")),
+    ] = Field(
+        "elile-journal",
+        description="Put before an entry's path for its journal, and with -inbox for its inbox. Absent: elile-journal.",
+    )
+
+    @property
+    def inbox(self) -> str:
+        """The prefix of inboxes."""
+        return f"{self.prefix}-inbox"
+
+
 class Limits(SpecModel):
     """How much is asked of the server at most, by all tenants together."""
 
@@ -199,6 +219,9 @@ class VaultServerSpec(SpecModel):
     )
     poll: Poll = Field(
         default_factory=Poll, description="How changes are found when no hint arrives. Absent: every 60s."
+    )
+    journal: Journal = Field(
+        default_factory=Journal, description="Where rotations keep their journals. Absent: under elile-journal."
     )
     limits: Limits = Field(default_factory=Limits, description="How much is asked of the server at most.")
 

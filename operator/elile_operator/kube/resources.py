@@ -11,10 +11,13 @@ __all__ = [
     "DEPLOYMENTS",
     "ELILE_SECRETS",
     "EVENTS",
+    "JOBS",
     "LEASES",
     "NAMESPACES",
     "PODS",
     "ROLE_BINDINGS",
+    "ROTATIONS",
+    "ROTATION_SCHEDULES",
     "SECRETS",
     "SERVICE_ACCOUNTS",
     "STATEFUL_SETS",
@@ -53,6 +56,8 @@ class Resource:
 
 VAULT_SERVERS = Resource(GROUP, VERSION, "vaultservers", "VaultServer", namespaced=False)
 ELILE_SECRETS = Resource(GROUP, VERSION, "elilesecrets", "ElileSecret")
+ROTATION_SCHEDULES = Resource(GROUP, VERSION, "rotationschedules", "RotationSchedule")
+ROTATIONS = Resource(GROUP, VERSION, "rotations", "Rotation")
 SECRETS = Resource("", "v1", "secrets", "Secret")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 PODS = Resource("", "v1", "pods", "Pod")
@@ -61,6 +66,7 @@ SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
 STATEFUL_SETS = Resource("apps", "v1", "statefulsets", "StatefulSet")
 DAEMON_SETS = Resource("apps", "v1", "daemonsets", "DaemonSet")
+JOBS = Resource("batch", "v1", "jobs", "Job")
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event")

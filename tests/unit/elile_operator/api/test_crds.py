@@ -5,9 +5,17 @@ import yaml
 
 from elile_operator.api.crds import KINDS, differences, files, main, manifest
 from elile_operator.api.elilesecret import ElileSecret
+from elile_operator.api.model import ApiObject
+from elile_operator.api.rotation import Rotation
+from elile_operator.api.rotationschedule import RotationSchedule
 from elile_operator.api.vaultserver import VaultServer
 
-NAMES = ["elile.io_elilesecrets.yaml", "elile.io_vaultservers.yaml"]
+NAMES = [
+    "elile.io_elilesecrets.yaml",
+    "elile.io_rotations.yaml",
+    "elile.io_rotationschedules.yaml",
+    "elile.io_vaultservers.yaml",
+]
 
 
 def test_names_and_scope() -> None:
@@ -33,9 +41,22 @@ def test_names_and_scope() -> None:
             ["Ready", "Reason", "Revision", "Consumers", "Rotation", "Next-Rotation", "Last-Change", "Age"],
             ["Type", "Secret", "Server", "Message"],
         ),
+        (
+            RotationSchedule,
+            [
+                *("Ready", "Secret", "Schedule", "Timezone", "Phase"),
+                *("Last-Result", "Last-Rotation", "Next-Rotation", "Suspend", "Age"),
+            ],
+            ["Failures", "Reason"],
+        ),
+        (
+            Rotation,
+            ["Schedule", "Action", "Phase", "Result", "Reason", "From", "To", "Consumers", "Duration", "Age"],
+            [],
+        ),
     ],
 )
-def test_columns(kind: type[VaultServer | ElileSecret], narrow: list[str], wide: list[str]) -> None:
+def test_columns(kind: type[ApiObject], narrow: list[str], wide: list[str]) -> None:
     columns = manifest(kind)["spec"]["versions"][0]["additionalPrinterColumns"]
     assert [c["name"] for c in columns if c.get("priority", 0) == 0] == narrow
     assert [c["name"] for c in columns if c.get("priority", 0) == 1] == wide
@@ -43,8 +64,9 @@ def test_columns(kind: type[VaultServer | ElileSecret], narrow: list[str], wide:
 
 def test_a_time_to_come_is_no_date() -> None:
     """kubectl prints the time since a date, and <invalid> for one in the future."""
-    columns = {c.name: c.type for c in ElileSecret.crd.columns}
+    columns = {c.name: c.type for kind in KINDS for c in kind.crd.columns}
     assert (columns["Last-Change"], columns["Next-Rotation"]) == ("date", "string")
+    assert {c.type for kind in KINDS for c in kind.crd.columns if c.name.startswith("Next-")} == {"string"}
 
 
 def test_the_same_models_give_the_same_text() -> None:

@@ -44,7 +44,14 @@ def test_not_reserved(key: str) -> None:
 def test_names_in_the_cluster() -> None:
     assert delivered_annotation("shop") == "elile.io/delivered.shop"
     assert restart_annotation("shop") == "restart.elile.io/shop"
-    assert [f"{manager}" for manager in FieldManager] == ["elile", "elile-restart", "elile-server", "elile-secret"]
+    assert [f"{manager}" for manager in FieldManager] == [
+        "elile",
+        "elile-restart",
+        "elile-server",
+        "elile-secret",
+        "elile-schedule",
+        "elile-rotation",
+    ]
 
 
 def test_a_condition_is_written_as_kubernetes_writes_times() -> None:
