@@ -108,6 +108,47 @@ def test_the_largest_object_is_within_the_cost_of_rules(served: Path) -> None:
     assert (made.returncode, made.stderr) == (0, "")
 
 
+def test_the_largest_schedule_is_within_the_cost_of_rules(served: Path) -> None:
+    cron = f"{','.join(str(n) for n in range(10, 47))} 3 * * 0"
+    authority = f"-----BEGIN CERTIFICATE-----{'A' * 30_000}-----END CERTIFICATE-----"
+    headers = [{"name": f"{'x' * 120}{n}", "value": "v" * 1024} for n in range(16)]
+    http = {
+        "url": f"https://api.example.com/{'p' * 990}",
+        "auth": "Header",
+        "header": "h" * 128,
+        "headers": headers,
+        "equals": [{"pointer": f"/{'e' * 250}{n}", "value": "v" * 1024} for n in range(16)],
+        "tls": {"caBundle": authority},
+    }
+    hooks = [{"name": f"h{n}", "http": http} for n in range(16)]
+    zone = "A" * 64
+    blackouts = [{"name": f"b{n}", "schedule": cron, "duration": "1d23h59m59s", "timeZone": zone} for n in range(32)]
+    body = {
+        "apiVersion": "elile.io/v1alpha1",
+        "kind": "RotationSchedule",
+        "metadata": {"name": "largest", "namespace": "default"},
+        "spec": {
+            "secretRef": {"name": "shop", "source": "db"},
+            "vault": {"role": "r" * 128, "serviceAccountName": "s" * 253},
+            "fields": {"value": "v" * 253, "username": "u" * 253},
+            "schedule": cron,
+            "blackouts": blackouts,
+            "value": {"generate": {"password": {"exclude": "x" * 64}}},
+            "apply": {
+                "redis": {
+                    "nodes": [{"host": f"{'r' * 250}{n}", "port": 6379} for n in range(32)],
+                    "user": "u" * 128,
+                    "admin": {"mount": "m" * 256, "path": "p" * 512},
+                    "tls": {"caBundle": authority},
+                }
+            },
+            "verify": hooks,
+        },
+    }
+    made = kubectl(served, "create", "--dry-run=server", "--filename=-", body=body)
+    assert (made.returncode, made.stderr) == (0, "")
+
+
 @pytest.fixture(scope="module")
 def unwatched(served: Path) -> Iterator[Path]:
     """The kind once more, in a group of its own: an operator of another test would give an object its own status."""

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from elile_operator.api.durations import LONGEST, MAX_LENGTH, DurationError, parse_duration
+from elile_operator.api.durations import LONGEST, MAX_LENGTH, PATTERN, DurationError, parse_duration
 from elile_operator.api.generate import KINDS, GeneratedValue
 from elile_operator.api.model import SpecModel
-from elile_operator.api.rules import Checked, DurationBetween, Rule, exactly_one
-from elile_operator.api.syntax import MAX_KEY
+from elile_operator.api.rules import Checked, DurationBetween, Rule, exactly_one, lasts_between
+from elile_operator.api.syntax import MAX_KEY, plain_key
 
 VALUES = ("generate", "external", "keyset")
 REFUSE = "Refuse"
@@ -90,7 +90,7 @@ def _is_wait(text: str) -> bool:
 
 
 _UNDECLARED = Rule(
-    f"self == '{REFUSE}' || (self.matches('^([0-9]+(s|m|h|d))+$') && self.matches('[1-9]'))",
+    f"self == '{REFUSE}' || (self.matches('{PATTERN}') && {lasts_between('self', timedelta(seconds=1), LONGEST)})",
     "spec.promote.undeclared must be the word Refuse or a duration such as 30m",
     _is_wait,
 )
@@ -142,9 +142,18 @@ class Drift(SpecModel):
 class RotatedFields(SpecModel):
     """Which keys of the entry are replaced; the others are copied."""
 
-    value: Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY)] | None = Field(
-        None, description="Key that holds the value. Absent: what is staged or the keyset says it."
-    )
-    username: Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY)] | None = Field(
-        None, description="Key that holds the user's name. Absent: the entry names no user."
-    )
+    value: (
+        Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY), Checked(plain_key("spec.fields.value"))]
+        | None
+    ) = Field(None, description="Key that holds the value. Absent: what is staged, or the keyset, says it.")
+    username: (
+        Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY), Checked(plain_key("spec.fields.username"))]
+        | None
+    ) = Field(None, description="Key that holds the user's name. Absent: the entry names no user.")
+
+
+FIELDS_DIFFER = Rule(
+    "!has(self.value) || !has(self.username) || self.value != self.username",
+    "spec.fields.value and spec.fields.username must be different keys; correct one of them",
+    lambda v: v.value is None or v.value != v.username,
+)

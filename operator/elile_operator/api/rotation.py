@@ -165,6 +165,19 @@ _STAYS = Rule(
     None,
 )
 
+_KEY = Rule(
+    "(has(self.action) && self.action == 'DestroyKey') == has(self.keyID)",
+    "spec.keyID goes with spec.action DestroyKey, and with no other; set both or none",
+    lambda v: (v.action is Action.DESTROY_KEY) == (v.key_id is not None),
+)
+
+_OF_ROTATE = Rule(
+    "!has(self.action) || self.action == 'Rotate' || ((!has(self.retire) || self.retire == 'AfterProof') && "
+    "(!has(self.compromised) || !self.compromised))",
+    "spec.retire and spec.compromised are for spec.action Rotate; remove them",
+    lambda v: v.action is Action.ROTATE or (v.retire is RetireMode.AFTER_PROOF and not v.compromised),
+)
+
 
 class Rotation(ApiObject):
     """One run: the schedule makes them, and people do."""
@@ -189,5 +202,7 @@ class Rotation(ApiObject):
         rules=(_NAME_FITS,),
     )
 
-    spec: Annotated[RotationSpec, Checked(_STAYS)] = Field(description="What is asked for. It cannot be changed.")
+    spec: Annotated[RotationSpec, Checked(_STAYS, _KEY, _OF_ROTATE)] = Field(
+        description="What is asked for. It cannot be changed."
+    )
     status: RotationStatus = Field(default_factory=RotationStatus, description="How far the run is.")

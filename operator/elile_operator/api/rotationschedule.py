@@ -8,12 +8,13 @@ from pydantic import Field, StringConstraints
 from elile_operator.api.durations import LONGEST
 from elile_operator.api.meta import MAX_NAME, NAME_FITS, Condition
 from elile_operator.api.model import ApiObject, Column, Crd, SpecModel, StatusModel, Time
-from elile_operator.api.rotating import VALUES, Drift, Promote, RotatedFields, RotatedValue
+from elile_operator.api.rotating import FIELDS_DIFFER, VALUES, Drift, Promote, RotatedFields, RotatedValue
 from elile_operator.api.rules import Checked, DurationBetween, ListType, between, exactly_one
+from elile_operator.api.schedulerules import RULES
 from elile_operator.api.syntax import MAX_LABEL, MAX_ROLE, MAX_SUBDOMAIN, dns_label, dns_subdomain, role_name
 from elile_operator.api.targets import TARGETS, Apply
 from elile_operator.api.timing import MAX_BLACKOUTS, MAX_CRON, MAX_ZONE, Blackout, Group, MissedRun, cron, zone
-from elile_operator.api.verify import CHECKS, MAX_HOOKS, Hook
+from elile_operator.api.verify import HOOK_RULES, MAX_HOOKS, Hook
 
 MAX_HISTORY = 100
 
@@ -46,10 +47,10 @@ class RotationScheduleSpec(SpecModel):
     """When and how the value is replaced."""
 
     secret_ref: SecretRef = Field(description="The source whose entry is rotated.")
-    fields: RotatedFields = Field(
+    fields: Annotated[RotatedFields, Checked(FIELDS_DIFFER)] = Field(
         default_factory=RotatedFields,
-        description="Which keys of the entry are replaced; the others are copied. Absent: what is staged or the keyset "
-        "says it.",
+        description="Which keys of the entry are replaced; the others are copied. Absent: what is staged, or the "
+        "keyset, says it.",
     )
     vault: RotatorAccess = Field(description="As whom Vault is written.")
     schedule: (
@@ -91,7 +92,7 @@ class RotationScheduleSpec(SpecModel):
         description="Whether consumers may be without a valid value for a while, as SingleUser needs. Absent: false.",
     )
     verify: Annotated[
-        tuple[Annotated[Hook, Checked(exactly_one("spec.verify[]", CHECKS))], ...],
+        tuple[Annotated[Hook, Checked(*HOOK_RULES)], ...],
         Field(min_length=1, max_length=MAX_HOOKS),
         ListType("map", ("name",)),
     ] = Field(description="Hooks that must all pass.")
@@ -180,5 +181,5 @@ class RotationSchedule(ApiObject):
         rules=(NAME_FITS,),
     )
 
-    spec: RotationScheduleSpec = Field(description="When and how the value is replaced.")
+    spec: Annotated[RotationScheduleSpec, Checked(*RULES)] = Field(description="When and how the value is replaced.")
     status: RotationScheduleStatus = Field(default_factory=RotationScheduleStatus, description="What the operator did.")

@@ -99,13 +99,7 @@ class DurationBetween:
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        # CEL's own duration() knows no days.
-        *units, last = SECONDS
-        factor = "".join(f"p.endsWith('{unit}') ? {SECONDS[unit]} : " for unit in units) + str(SECONDS[last])
-        parts = f"self.findAll('[0-9]+[{''.join(SECONDS)}]')"
-        total = f"{parts}.map(p, int(p.substring(0, p.size() - 1)) * ({factor})).sum()"
-        low, high = (bound // timedelta(seconds=1) for bound in (self.minimum, self.maximum))
-        rule = {"rule": f"[{total}].all(t, t >= {low} && t <= {high})", "message": self._message()}
+        rule = {"rule": lasts_between("self", self.minimum, self.maximum), "message": self._message()}
         return {"type": "string", "pattern": PATTERN, "maxLength": MAX_LENGTH, "x-kubernetes-validations": [rule]}
 
     def _message(self) -> str:
@@ -122,6 +116,20 @@ class DurationBetween:
         if not self.minimum <= parsed <= self.maximum:
             raise refusal(self._message())
         return parsed
+
+
+def seconds_of(duration: str) -> str:
+    """The seconds of a duration, both in CEL. Its own duration() knows no days."""
+    *units, last = SECONDS
+    factor = "".join(f"p.endsWith('{unit}') ? {SECONDS[unit]} : " for unit in units) + str(SECONDS[last])
+    parts = f"{duration}.findAll('[0-9]+[{''.join(SECONDS)}]')"
+    return f"{parts}.map(p, int(p.substring(0, p.size() - 1)) * ({factor})).sum()"
+
+
+def lasts_between(duration: str, minimum: timedelta, maximum: timedelta) -> str:
+    """Whether a duration is within both bounds, in CEL."""
+    low, high = (bound // timedelta(seconds=1) for bound in (minimum, maximum))
+    return f"[{seconds_of(duration)}].all(t, t >= {low} && t <= {high})"
 
 
 def refusal(message: str) -> PydanticCustomError:

@@ -29,6 +29,10 @@ _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 _QUALIFIED = rf"({_SUBDOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 _POINTER = r"(/([^~/\x00-\x1f\x7f]|~0|~1)*)+"
 
+# Of a URL.
+URL_HOST = r"([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\])"
+URL_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+
 # What a URL or a policy would read as more than text, and what a person cannot see.
 _UNSAFE_IN_PATHS = "[\x00-\x1f\x7f-\x9f%*?#\\\\\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
 
@@ -126,6 +130,18 @@ _SECRET_KEY = secret_key("")
 def is_secret_key(text: str) -> bool:
     """Whether Kubernetes accepts the text as a key of a Secret."""
     return len(text) <= MAX_SECRET_KEY and all(rule.holds(text) for rule in _SECRET_KEY)
+
+
+def json_pointer(field: str) -> Rule:
+    """A JSON pointer (RFC 6901)."""
+    return matches(_POINTER, f"{field} must be a JSON pointer such as /organization/id")
+
+
+def plain_key(field: str) -> Rule:
+    """A key of an entry in Vault, which is no pointer."""
+    return matches(
+        r"[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*", f"{field} must be a key of the entry, for example password; no pointer"
+    )
 
 
 def key_or_pointer(field: str) -> Rule:

@@ -17,7 +17,7 @@ from elile_operator.api.endpoints import (
     user_without_blanks,
 )
 from elile_operator.api.model import SpecModel
-from elile_operator.api.rules import Checked, ListType
+from elile_operator.api.rules import Checked, ListType, Rule
 from elile_operator.api.syntax import MAX_MOUNT, MAX_PATH, MAX_SUBDOMAIN, vault_path
 
 TARGETS = ("postgresql", "mariadb", "redis")
@@ -55,6 +55,28 @@ class Admin(SpecModel):
     ] = Field(
         description="Path of the entry below the mount. It names host, port, database and allowed_users, which must "
         "match what stands here."
+    )
+
+
+class TargetRef(SpecModel):
+    """Reserved."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SUBDOMAIN)] = Field(description="Reserved.")
+
+
+def _one_or_two(field: str) -> Rule:
+    return Rule(
+        "self.users.size() == (has(self.strategy) && self.strategy == 'SingleUser' ? 1 : 2)",
+        f"{field}.users must hold two with strategy DualUser, which is the default, and one with SingleUser",
+        lambda v: len(v.users) == (1 if v.strategy is AccountStrategy.SINGLE_USER else 2),
+    )
+
+
+def _not_yet(field: str) -> Rule:
+    return Rule(
+        "!has(self.targetRef)",
+        f"{field}.targetRef is not yet available; name the server and its admin entry instead",
+        lambda v: v.target_ref is None,
     )
 
 
@@ -99,6 +121,7 @@ class PostgreSQLApply(SpecModel):
         | None
     ) = Field(None, description="The role without a login that both act as. Absent: found from the two.")
     admin: Admin = Field(description="The entry with the administrator's login.")
+    target_ref: TargetRef | None = Field(None, description="Reserved; not yet available.")
 
 
 class MariaDBApply(SpecModel):
@@ -136,6 +159,7 @@ class MariaDBApply(SpecModel):
         str, StringConstraints(min_length=1, max_length=MAX_SUBDOMAIN), plain_name("spec.apply.mariadb.accountHost")
     ] = Field("%", description="Host part of the accounts. Absent: %.")
     admin: Admin = Field(description="The entry with the administrator's login.")
+    target_ref: TargetRef | None = Field(None, description="Reserved; not yet available.")
 
 
 class RedisApply(SpecModel):
@@ -163,14 +187,22 @@ class RedisApply(SpecModel):
         "Absent: false.",
     )
     admin: Admin = Field(description="The entry with the administrator's login.")
+    target_ref: TargetRef | None = Field(None, description="Reserved; not yet available.")
 
 
 class Apply(SpecModel):
     """Where a new value must be set before it works."""
 
-    postgresql: PostgreSQLApply | None = Field(None, description="Login roles of PostgreSQL.")
-    mariadb: MariaDBApply | None = Field(None, description="Accounts of MariaDB or MySQL.")
-    redis: RedisApply | None = Field(None, description="A user of Redis.")
+    postgresql: (
+        Annotated[PostgreSQLApply, Checked(_not_yet("spec.apply.postgresql"), _one_or_two("spec.apply.postgresql"))]
+        | None
+    ) = Field(None, description="Login roles of PostgreSQL.")
+    mariadb: (
+        Annotated[MariaDBApply, Checked(_not_yet("spec.apply.mariadb"), _one_or_two("spec.apply.mariadb"))] | None
+    ) = Field(None, description="Accounts of MariaDB or MySQL.")
+    redis: Annotated[RedisApply, Checked(_not_yet("spec.apply.redis"))] | None = Field(
+        None, description="A user of Redis."
+    )
 
     @property
     def target(self) -> PostgreSQLApply | MariaDBApply | RedisApply:

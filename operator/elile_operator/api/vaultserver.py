@@ -21,6 +21,8 @@ from elile_operator.api.syntax import (
     MAX_VAULT_NAMESPACE,
     NAMESPACE_PLACEHOLDER,
     RESOLVED,
+    URL_HOST,
+    URL_PORT,
     dns_label,
     dns_subdomain,
     role_name,
@@ -31,15 +33,12 @@ from elile_operator.api.syntax import (
 
 MAX_PREFIX = 128
 
-_HOST = r"([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\])"
-_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-
 Address = Annotated[
     str,
     StringConstraints(min_length=1, max_length=300),
     Checked(
         matches(
-            f"https?://{_HOST}(:{_PORT})?",
+            f"https?://{URL_HOST}(:{URL_PORT})?",
             "spec.address must be scheme, host and port alone, without path, user or query: "
             "for example https://vault.vault.svc:8200",
         )
@@ -94,7 +93,7 @@ class Tls(SpecModel):
         Annotated[
             str,
             StringConstraints(max_length=MAX_SUBDOMAIN),
-            Checked(matches(_HOST, "spec.tls.serverName must be a host name alone, without scheme, port or path")),
+            Checked(matches(URL_HOST, "spec.tls.serverName must be a host name alone, without scheme, port or path")),
         ]
         | None
     ) = Field(None, description="Name that the certificate must be for. Absent: the host of the address.")

@@ -9,9 +9,9 @@ from pydantic import Field, StringConstraints
 from elile_operator.api.checks import MariaDBCheck, PostgreSQLCheck, RedisCheck, TlsCheck
 from elile_operator.api.generate import NoOptions
 from elile_operator.api.hookjob import JobCheck
-from elile_operator.api.httpcheck import HttpCheck
+from elile_operator.api.httpcheck import HTTP_RULES, HttpCheck
 from elile_operator.api.model import SpecModel
-from elile_operator.api.rules import Checked, DurationBetween, between
+from elile_operator.api.rules import Checked, DurationBetween, Rule, between, exactly_one, seconds_of
 from elile_operator.api.syntax import MAX_LABEL, dns_label
 
 MAX_HOOKS = 16
@@ -50,7 +50,7 @@ class Hook(SpecModel):
     postgresql: PostgreSQLCheck | None = Field(None, description="A login to PostgreSQL, as the right role.")
     mariadb: MariaDBCheck | None = Field(None, description="A login to MariaDB or MySQL, as the right account.")
     redis: RedisCheck | None = Field(None, description="A login to every server of Redis, as the right user.")
-    http: HttpCheck | None = Field(None, description="A request that takes the value.")
+    http: Annotated[HttpCheck, Checked(*HTTP_RULES)] | None = Field(None, description="A request that takes the value.")
     tls: TlsCheck | None = Field(None, description="Chain, names, key and end of a certificate.")
     crypto: NoOptions | None = Field(
         None, description="The new key of a keyset encrypts and decrypts, and the old ones still decrypt: {}."
@@ -81,3 +81,30 @@ class Hook(SpecModel):
     def check(self) -> str:
         """Name of the member that says what is checked."""
         return next(name for name in CHECKS if getattr(self, name) is not None)
+
+
+_SHORT = timedelta(minutes=1)  # longer and a single try would outlast what holds the run together
+
+HOOK_RULES = (
+    exactly_one("spec.verify[]", CHECKS),
+    Rule(
+        "!has(self.negative) || !has(self.stage)",
+        "spec.verify[].negative has no stage: it is run before and after retiring; remove spec.verify[].stage",
+        lambda v: v.negative is None or v.stage is None,
+    ),
+    Rule(
+        "(has(self.successes) ? self.successes : 1) <= (has(self.attempts) ? self.attempts : 3)",
+        "spec.verify[].successes must not be more than spec.verify[].attempts, which are 3 if absent",
+        lambda v: v.successes <= v.attempts,
+    ),
+    Rule(
+        "!has(self.job) || has(self.timeout)",
+        "spec.verify[].job needs spec.verify[].timeout, for example 2m: a pod hardly starts within the usual 10s",
+        lambda v: v.job is None or "timeout" in v.model_fields_set,
+    ),
+    Rule(
+        f"has(self.job) || !has(self.timeout) || {seconds_of('self.timeout')} <= {_SHORT // timedelta(seconds=1)}",
+        "spec.verify[].timeout must be at most 1m, but for job; raise spec.verify[].attempts instead",
+        lambda v: v.job is not None or v.timeout <= _SHORT,
+    ),
+)
