@@ -1,8 +1,6 @@
 """What a real API server makes of the kinds: each manifest is accepted, or refused with the remedy."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,12 +12,12 @@ import yaml
 from elile_operator.api.consumers import ConsumersStatus
 from elile_operator.api.elilesecret import ElileSecretStatus, SourceStatus
 from elile_operator.api.meta import Condition, ConditionStatus, FieldManager
+from tests.e2e.support.kinds import CRDS, Result, elsewhere, establish, kubectl
 
 pytestmark = pytest.mark.lab
 
 HERE = Path(__file__).parent
 MANIFESTS = HERE.parent / "golden" / "manifests"
-CRDS = HERE.parents[1] / "crds"
 PAGE = HERE.parents[1] / "docs" / "vaultserver.md"
 HEADER = "# refused: "
 UNWATCHED = "unwatched.test"
@@ -27,23 +25,6 @@ KIND = f"elilesecrets.{UNWATCHED}"
 
 PASSING = sorted(MANIFESTS.glob("accepted/*/*.yaml"))
 FAILING = sorted(MANIFESTS.glob("refused/*/*.yaml"))
-
-Result = subprocess.CompletedProcess[str]
-
-
-def kubectl(kubeconfig: Path, *arguments: str, body: dict[str, Any] | None = None) -> Result:
-    command = [str(Path(sys.executable).with_name("kubectl")), f"--kubeconfig={kubeconfig}", *arguments]
-    given = json.dumps(body) if body else None
-    return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60)
-
-
-def establish(kubeconfig: Path, source: str, body: dict[str, Any] | None = None) -> None:
-    applied = kubectl(kubeconfig, "apply", "--server-side", "--force-conflicts", f"--filename={source}", body=body)
-    assert applied.returncode == 0, applied.stderr
-    ready = kubectl(
-        kubeconfig, "wait", "--for=condition=Established", "--timeout=30s", f"--filename={source}", body=body
-    )
-    assert ready.returncode == 0, ready.stderr
 
 
 def name_of(manifest: Path) -> str:
@@ -151,15 +132,11 @@ def test_the_largest_schedule_is_within_the_cost_of_rules(served: Path) -> None:
 
 @pytest.fixture(scope="module")
 def unwatched(served: Path) -> Iterator[Path]:
-    """The kind once more, in a group of its own: an operator of another test would give an object its own status."""
-    definition = yaml.safe_load((CRDS / "elile.io_elilesecrets.yaml").read_text(encoding="utf-8"))
-    definition["metadata"]["name"] = f"elilesecrets.{UNWATCHED}"
-    definition["spec"]["group"] = UNWATCHED
-    definition["spec"]["names"].pop("categories")
-    definition["spec"]["names"].pop("shortNames")
-    establish(served, "-", definition)
+    """The kinds once more: an operator of another test would give an object its own status."""
+    for plural in ("elilesecrets", "rotations"):
+        establish(served, "-", elsewhere(plural, UNWATCHED))
     yield served
-    kubectl(served, "delete", "crd", f"elilesecrets.{UNWATCHED}")
+    kubectl(served, "delete", "crd", f"elilesecrets.{UNWATCHED}", f"rotations.{UNWATCHED}")
 
 
 @pytest.fixture
@@ -237,3 +214,22 @@ def test_the_type_stays(unwatched: Path, first: dict[str, Any], second: dict[str
     assert (made.returncode, made.stderr) == (0, "")
     message = "spec.type cannot be changed, since the type of a Secret cannot; make a new ElileSecret"
     assert (message in apply(second).stderr) is refused
+
+
+def test_a_rotation_stays_what_it_is(unwatched: Path) -> None:
+    def apply(spec: dict[str, Any]) -> Result:
+        body = {
+            "apiVersion": f"{UNWATCHED}/v1alpha1",
+            "kind": "Rotation",
+            "metadata": {"name": "shop", "namespace": "default"},
+            "spec": {"scheduleRef": {"name": "shop"}} | spec,
+        }
+        return kubectl(unwatched, "apply", "--server-side", "--filename=-", body=body)
+
+    kubectl(unwatched, "delete", f"rotations.{UNWATCHED}", "shop", "--ignore-not-found")
+    first = apply({"reason": "leaked"})
+    assert (first.returncode, first.stderr) == (0, "")
+    message = "spec cannot be changed: a Rotation is one run; make a new one"
+    assert apply({"reason": "leaked"}).returncode == 0
+    for spec in ({"reason": "asked for"}, {}, {"reason": "leaked", "compromised": True}):
+        assert message in apply(spec).stderr

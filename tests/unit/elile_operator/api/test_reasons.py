@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from elile_operator.api.reasons import SERVER_EFFECTS, Effect, Mark, Reason
+from elile_operator.api.reasons import SCHEDULE_EFFECTS, SERVER_EFFECTS, Effect, Mark, Reason
 
 
 def having(**marks: Mark) -> set[Reason]:
@@ -70,3 +70,38 @@ def test_a_server_is_ready_for_one_reason_only() -> None:
 def test_a_sealed_server_is_reachable() -> None:
     effect = SERVER_EFFECTS[Reason.VAULT_SEALED]
     assert (effect.ready, effect.reachable, effect.unsealed) == (Mark.FALSE, Mark.TRUE, Mark.FALSE)
+
+
+def test_a_schedule_is_ready_while_it_runs_or_rests() -> None:
+    ready = {r for r, effect in SCHEDULE_EFFECTS.items() if effect.ready is Mark.TRUE}
+    assert ready == {Reason.ROTATION_SCHEDULED, Reason.SUSPENDED}
+
+
+def test_a_schedule_hears_nothing_while_vault_gives_no_answer() -> None:
+    away = having(ready=Mark.KEEP, stalled=Mark.FALSE) - {Reason.READ_STALE}
+    assert {r for r, effect in SCHEDULE_EFFECTS.items() if effect.ready is Mark.KEEP} == away
+
+
+def test_only_a_person_ends_the_stall_of_a_schedule() -> None:
+    assert {r for r, effect in SCHEDULE_EFFECTS.items() if effect.stalled is Mark.TRUE} == {
+        Reason.SPEC_INVALID,
+        Reason.NEVER_FIRES,
+        Reason.TIME_ZONE_UNKNOWN,
+        Reason.SOURCE_NOT_ROTATABLE,
+        Reason.NAMESPACE_NOT_ALLOWED,
+        Reason.AUDIENCE_NOT_ALLOWED,
+        Reason.CONSUMERS_CANNOT_FOLLOW,
+        Reason.PROOF_UNDECLARED,
+        Reason.PLAIN_HTTP_REFUSED,
+        Reason.MANAGED_ELSEWHERE,
+        Reason.NEEDS_INTERVENTION,
+    }
+
+
+def test_what_both_kinds_can_have_means_the_same_to_both() -> None:
+    """What an ElileSecret makes of a reason, its schedule makes of it too."""
+    both = [r for r in SCHEDULE_EFFECTS if (r.effect.ready, r.effect.stalled) != (Mark.KEEP, Mark.KEEP)]
+    assert len(both) > 15
+    for reason in both:
+        effect = SCHEDULE_EFFECTS[reason]
+        assert (effect.ready, effect.stalled) == (reason.effect.ready, reason.effect.stalled), reason

@@ -27,6 +27,12 @@ def test_what_is_absent_is_the_default() -> None:
     assert spec.poll.interval == timedelta(seconds=60)
     assert (spec.limits.requests_per_second, spec.limits.concurrency) == (500, 16)
     assert spec.limits.timeout == timedelta(seconds=10)
+    assert (spec.journal.prefix, spec.journal.inbox) == ("elile-journal", "elile-journal-inbox")
+
+
+def test_the_inbox_lies_beside_the_journal() -> None:
+    spec = read(journal={"prefix": "ops/rotation"})
+    assert (spec.journal.prefix, spec.journal.inbox) == ("ops/rotation", "ops/rotation-inbox")
 
 
 @pytest.mark.parametrize(
