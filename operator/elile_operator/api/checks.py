@@ -21,7 +21,7 @@ from elile_operator.api.endpoints import (
 )
 from elile_operator.api.model import SpecModel
 from elile_operator.api.rules import Checked, DurationBetween, ListType, free_of
-from elile_operator.api.syntax import MAX_SECRET_KEY, MAX_SUBDOMAIN, key_or_pointer
+from elile_operator.api.syntax import MAX_KEY, MAX_SUBDOMAIN, plain_key
 from elile_operator.api.targets import MAX_POSTGRESQL_NAME
 
 MAX_ASSERTION = 2048
@@ -80,7 +80,7 @@ class PostgreSQLCheck(SpecModel):
 
 
 class MariaDBCheck(SpecModel):
-    """A new login to MariaDB or MySQL, as the right account."""
+    """A new login to MariaDB, as the right account."""
 
     host: (
         Annotated[
@@ -182,11 +182,16 @@ class TlsCheck(SpecModel):
     server: TlsServer | None = Field(None, description="Who shows it once it was reloaded. Absent: nobody is asked.")
     certificate: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=MAX_SECRET_KEY),
-        Checked(key_or_pointer("spec.verify[].tls.certificate")),
+        StringConstraints(min_length=1, max_length=MAX_KEY),
+        Checked(plain_key("spec.verify[].tls.certificate")),
     ] = Field("tls.crt", description="Key of the entry with the chain. Absent: tls.crt.")
     key: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=MAX_SECRET_KEY),
-        Checked(key_or_pointer("spec.verify[].tls.key")),
+        StringConstraints(min_length=1, max_length=MAX_KEY),
+        Checked(plain_key("spec.verify[].tls.key")),
     ] = Field("tls.key", description="Key of the entry with the private key. Absent: tls.key.")
+    ca: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_KEY),
+        Checked(plain_key("spec.verify[].tls.ca")),
+    ] = Field("ca.crt", description="Key of the entry with its own CA. Absent: ca.crt.")

@@ -24,27 +24,18 @@ def _hooks(spec: Any, *members: str) -> Iterator[Any]:
     return (check for hook in spec.verify for member in members if (check := getattr(hook, member)) is not None)
 
 
-def _strategy(name: str, *, written: bool) -> str:
-    """Some accounts are rotated with a strategy, in CEL; one that is the default need not be written."""
-    one = [
-        f"(has(self.apply.{kind}) && "
-        + (
-            f"has(self.apply.{kind}.strategy) && self.apply.{kind}.strategy == '{name}'"
-            if written
-            else f"(!has(self.apply.{kind}.strategy) || self.apply.{kind}.strategy == '{name}')"
-        )
-        + ")"
-        for kind in _ACCOUNTS
-    ]
-    return f"(has(self.apply) && ({' || '.join(one)}))"
+def _strategy(name: str) -> str:
+    """Accounts are rotated with this strategy, in CEL."""
+    one = "has(self.apply.{0}) && (has(self.apply.{0}.strategy) ? self.apply.{0}.strategy : 'DualUser') == '{1}'"
+    return f"(has(self.apply) && ({' || '.join(one.format(kind, name) for kind in _ACCOUNTS)}))"
 
 
 def _uses(spec: Any, strategy: AccountStrategy) -> bool:
     return spec.apply is not None and getattr(spec.apply.target, "strategy", None) is strategy
 
 
-_SINGLE = _strategy("SingleUser", written=True)
-_DUAL = _strategy("DualUser", written=False)
+_SINGLE = _strategy("SingleUser")
+_DUAL = _strategy("DualUser")
 _HAS_VALUE = "has(self.fields) && has(self.fields.value)"
 _HAS_USERNAME = "has(self.fields) && has(self.fields.username)"
 _IS_BASIC = "has(h.http.auth) && h.http.auth == 'Basic'"

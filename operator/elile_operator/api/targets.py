@@ -125,7 +125,7 @@ class PostgreSQLApply(SpecModel):
 
 
 class MariaDBApply(SpecModel):
-    """Accounts of MariaDB or MySQL."""
+    """Accounts of MariaDB."""
 
     host: Annotated[
         str, StringConstraints(min_length=1, max_length=MAX_SUBDOMAIN), host_name("spec.apply.mariadb.host")
@@ -199,7 +199,7 @@ class Apply(SpecModel):
     ) = Field(None, description="Login roles of PostgreSQL.")
     mariadb: (
         Annotated[MariaDBApply, Checked(_not_yet("spec.apply.mariadb"), _one_or_two("spec.apply.mariadb"))] | None
-    ) = Field(None, description="Accounts of MariaDB or MySQL.")
+    ) = Field(None, description="Accounts of MariaDB.")
     redis: Annotated[RedisApply, Checked(_not_yet("spec.apply.redis"))] | None = Field(
         None, description="A user of Redis."
     )

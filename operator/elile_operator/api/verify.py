@@ -48,7 +48,7 @@ class Hook(SpecModel):
         "runs (Drift). Absent: Pending; negative has none.",
     )
     postgresql: PostgreSQLCheck | None = Field(None, description="A login to PostgreSQL, as the right role.")
-    mariadb: MariaDBCheck | None = Field(None, description="A login to MariaDB or MySQL, as the right account.")
+    mariadb: MariaDBCheck | None = Field(None, description="A login to MariaDB, as the right account.")
     redis: RedisCheck | None = Field(None, description="A login to every server of Redis, as the right user.")
     http: Annotated[HttpCheck, Checked(*HTTP_RULES)] | None = Field(None, description="A request that takes the value.")
     tls: TlsCheck | None = Field(None, description="Chain, names, key and end of a certificate.")
