@@ -12,3 +12,9 @@ path "secret/data/{{identity.entity.aliases.ACCESSOR.metadata.service_account_na
 path "secret/metadata/{{identity.entity.aliases.ACCESSOR.metadata.service_account_namespace}}/*" {
   capabilities = ["read"]
 }
+
+# Journals of rotations hold values of everybody. Without this, whoever may make a namespace of that name reads them all.
+path "secret/data/elile-journal/*"           { capabilities = ["deny"] }
+path "secret/metadata/elile-journal/*"       { capabilities = ["deny"] }
+path "secret/data/elile-journal-inbox/*"     { capabilities = ["deny"] }
+path "secret/metadata/elile-journal-inbox/*" { capabilities = ["deny"] }
