@@ -309,7 +309,15 @@ class MemoryKube:
         annotations = {**found["metadata"].get("annotations", {}), **body["metadata"]["annotations"]}
         return self.put(resource, {**found, "metadata": {**found["metadata"], "annotations": annotations}})
 
-    async def delete(self, resource: Resource, namespace: str | None, name: str, *, preconditions: Json) -> None:
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        preconditions: Json,
+        propagation: str | None = None,
+    ) -> None:
         await self._write(Write("delete", resource.plural, namespace or "", name, preconditions), resource)
         found = self._existing(resource, namespace, name)["metadata"]
         if any(found[part] != value for part, value in preconditions.items()):

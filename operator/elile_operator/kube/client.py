@@ -158,9 +158,22 @@ class KubeClient:
         path, query = resource.path(namespace, name, subresource), {"fieldManager": manager}
         return await self._call("PATCH", "patch", resource, path, query=query, body=body, content_type=MERGE_PATCH)
 
-    async def delete(self, resource: Resource, namespace: str | None, name: str, *, preconditions: Json) -> None:
-        """Delete exactly the object that the preconditions (`uid`, `resourceVersion`) name."""
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        preconditions: Json,
+        propagation: str | None = None,
+    ) -> None:
+        """Delete exactly the object that the preconditions (`uid`, `resourceVersion`) name.
+
+        `propagation` says what becomes of what it owns; None: the kind's default, which leaves the pods of a Job.
+        """
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
+        if propagation is not None:
+            body["propagationPolicy"] = propagation
         await self._call("DELETE", "delete", resource, resource.path(namespace, name), body=body)
 
     async def request_token(

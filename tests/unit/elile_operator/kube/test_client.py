@@ -24,7 +24,7 @@ from elile_operator.kube.errors import (
     KubeThrottledError,
     KubeUnavailableError,
 )
-from elile_operator.kube.resources import ELILE_SECRETS, LEASES, PODS, SECRETS, VAULT_SERVERS
+from elile_operator.kube.resources import ELILE_SECRETS, JOBS, LEASES, PODS, SECRETS, VAULT_SERVERS
 from tests.fakes.api import Answer, HttpApi, Request, status_body
 
 DB = "/api/v1/namespaces/shop/secrets/db"
@@ -205,6 +205,23 @@ class Sent:
             ),
             ("delete", "secrets"),
             id="delete",
+        ),
+        pytest.param(
+            lambda kube: kube.delete(JOBS, "shop", "db", preconditions={"uid": "u"}, propagation="Background"),
+            Sent(
+                "DELETE",
+                "/apis/batch/v1/namespaces/shop/jobs/db",
+                {},
+                "application/json",
+                {
+                    "apiVersion": "v1",
+                    "kind": "DeleteOptions",
+                    "preconditions": {"uid": "u"},
+                    "propagationPolicy": "Background",
+                },
+            ),
+            ("delete", "jobs"),
+            id="delete with what it owns",
         ),
     ],
 )
