@@ -1,17 +1,15 @@
 """Namespaces of the vault, and logins by the auth method jwt: each reads its own, and each mistake is named."""
 
-import base64
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.e2e.support.audit import Tail, bao_requests
 from tests.e2e.support.cluster import ROOT, Cluster, eventually
 from tests.e2e.support.fixtures import server_manifest
+from tests.e2e.support.signing import signing_keys
 from tests.e2e.support.tenant import Tenant
 
 pytestmark = pytest.mark.lab
@@ -31,7 +29,13 @@ class Team:
         for namespace in (self.name, self.sub):
             self.bao(namespace, "secrets", "enable", "-path=secret", "-version=2", "kv")
         self.bao(self.name, "auth", "enable", "jwt")
-        self.bao(self.name, "write", "auth/jwt/config", "-", given=json.dumps({"jwt_validation_pubkeys": self.keys()}))
+        self.bao(
+            self.name,
+            "write",
+            "auth/jwt/config",
+            "-",
+            given=json.dumps({"jwt_validation_pubkeys": signing_keys(self.cluster)}),
+        )
         auth = json.loads(self.bao(self.name, "auth", "list", "-format=json"))
         policy = (ROOT / "policies" / "vault" / "elile.hcl").read_text()
         policy = policy.replace("ACCESSOR", auth["jwt/"]["accessor"])
@@ -60,13 +64,6 @@ class Team:
         path = f"{self.tenant.namespace}/{entry}"
         self.bao(namespace, "kv", "put", "-mount=secret", path, "-", given=json.dumps(values))
 
-    def keys(self) -> list[str]:
-        """The public keys with which the API server signs, in PEM."""
-        found = json.loads(self.cluster.kubectl("get", "--raw", "/openid/v1/jwks"))["keys"]
-        numbers = [RSAPublicNumbers(_number(key["e"]), _number(key["n"])) for key in found]
-        pem = [n.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for n in numbers]
-        return [key.decode() for key in pem]
-
     def server(self, name: str, **spec: Any) -> dict[str, str]:
         """Make or change a VaultServer, and say how an object asks for it."""
         body = server_manifest(self.cluster, f"{name}-{self.tenant.namespace}")
@@ -79,10 +76,6 @@ class Team:
         self.cluster.kubectl("delete", "vaultserver", "--ignore-not-found", *self.servers, "--wait=false")
         self.bao(self.name, "namespace", "delete", "sub")
         self.bao("", "namespace", "delete", self.name)
-
-
-def _number(text: str) -> int:
-    return int.from_bytes(base64.urlsafe_b64decode(text + "=="), "big")
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from elile.secrets.vault_backend import KV2Backend
 from elile.secrets.vault_session import TokenAuth, VaultSession
 from lab.rest import Client, RefusedError, tls
 from tests.e2e.support.cluster import BIN, ROOT, Cluster, CommandError, eventually, run
+from tests.e2e.support.signing import signing_keys
 
 pytestmark = pytest.mark.lab
 
@@ -58,12 +59,14 @@ class Vault:
             return e.status == 404
         return True
 
-    def log_in(self, namespace: str, account: str, role: str, audience: str = "elile") -> str:
+    def log_in(
+        self, namespace: str, account: str, role: str, audience: str = "elile", method: str = "kubernetes"
+    ) -> str:
         """Log in as a ServiceAccount and return the token. Raises CommandError, RefusedError."""
         jwt = self.cluster.kubectl("-n", namespace, "create", "token", account, f"--audience={audience}").strip()
         client = Client(self.cluster.bao_address, tls(self.cluster.bao_ca_file))
         try:
-            answer = client.request("POST", "/v1/auth/kubernetes/login", {"role": role, "jwt": jwt})
+            answer = client.request("POST", f"/v1/auth/{method}/login", {"role": role, "jwt": jwt})
         finally:
             client.close()
         return str(answer["auth"]["client_token"])
@@ -239,6 +242,33 @@ def test_who_may_not_log_in_as_the_rotator(vault: Vault, account: str, role: str
     with pytest.raises(RefusedError) as refused:
         vault.log_in(vault.ours, account, role, audience)
     assert refused.value.status in (400, 403)
+
+
+def test_by_the_method_jwt_it_is_the_one_service_account_as_well(vault: Vault) -> None:
+    cluster = vault.cluster
+    cluster.bao("auth", "enable", "jwt")
+    try:
+        config = {"jwt_validation_pubkeys": signing_keys(cluster)}
+        cluster.bao("write", "auth/jwt/config", "-", given=json.dumps(config))
+        accessor = json.loads(cluster.bao("auth", "list", "-format=json"))["jwt/"]["accessor"]
+        policy = (POLICIES / "elile-rotator.hcl").read_text().replace("ACCESSOR", accessor)
+        cluster.bao("policy", "write", "elile-rotator-jwt", "-", given=policy)
+        role = {
+            "role_type": "jwt",
+            "user_claim": "sub",
+            "bound_audiences": ["elile"],
+            "bound_claims": {"/kubernetes.io/serviceaccount/name": "elile-rotator"},
+            "claim_mappings": {"/kubernetes.io/namespace": "service_account_namespace"},
+            "token_policies": "elile-rotator-jwt",
+        }
+        cluster.bao("write", "auth/jwt/role/elile-rotator", "-", given=json.dumps(role))
+        vault.tokens["jwt"] = vault.log_in(vault.ours, "elile-rotator", "elile-rotator", method="jwt")
+        assert vault.allows("jwt", "POST", f"secret/data/{J}/{vault.ours}/checkout/db", VALUE)
+        assert not vault.allows("jwt", "GET", f"secret/data/{J}/{vault.theirs}/checkout/db")
+        with pytest.raises(RefusedError):
+            vault.log_in(vault.ours, "app", "elile-rotator", method="jwt")
+    finally:
+        cluster.bao("auth", "disable", "jwt")
 
 
 class Readers:
