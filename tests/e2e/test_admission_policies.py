@@ -32,8 +32,8 @@ ROLES = {
     "admission-jobs": {"apiGroups": ["batch"], "resources": ["jobs"]},
     "admission-secrets": {"apiGroups": [""], "resources": ["secrets"]},
 }
-JOB = {"name": "try", "job": {"image": "lab/busybox:1", "command": ["true"]}}
-OTHER_JOB = {"name": "try", "job": {"image": "lab/busybox:1", "command": ["cat", "/run/elile/value/password"]}}
+JOB = {"name": "try", "timeout": "1m", "job": {"image": "lab/busybox:1", "command": ["true"]}}
+OTHER_JOB = {**JOB, "job": {"image": "lab/busybox:1", "command": ["cat", "/run/elile/value/password"]}}
 CRYPTO = {"name": "keys", "crypto": {}}
 
 
@@ -277,7 +277,7 @@ OWNERS = {"metadata": {"finalizers": ["elile.io/finalizer"]}}
         pytest.param("ole", "rotationschedule", "job", hooks(CRYPTO, JOB), "", id="a hook beside the job"),
         pytest.param("ole", "rotationschedule", "job", hooks(CRYPTO), "", id="the job taken out"),
         pytest.param(
-            "ole", "rotationschedule", "job", hooks({**JOB, "timeout": "20s"}), "", id="more time for the same job"
+            "ole", "rotationschedule", "job", hooks({**JOB, "timeout": "2m"}), "", id="more time for the same job"
         ),
         # What is changed is.
         pytest.param("ole", "elilesecret", "named", account("admin"), lent("ole", "admin"), id="another one"),

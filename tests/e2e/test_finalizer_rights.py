@@ -126,7 +126,7 @@ def test_of_what_rotates_neither(fenced: Cluster, kind: str, body: dict[str, Any
         {"suspend": False},
         {"vault": {"serviceAccountName": "admin"}},
         {"secretRef": {"name": "another"}},
-        {"verify": [{"name": "run", "job": {"image": "evil"}}]},
+        {"verify": [{"name": "run", "timeout": "1m", "job": {"image": "evil"}}]},
     ],
     ids=["started", "as another", "of another", "a container"],
 )
