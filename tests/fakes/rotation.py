@@ -10,7 +10,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from elile.secrets.redact import Redacted
-from elile.secrets.rotation.journal import Intent, Journal, JournalEntry, Owner, Phase, Reason, Strategy, Value, encode
+from elile.secrets.rotation.journal import (
+    TERMINAL,
+    Intent,
+    Journal,
+    JournalEntry,
+    Owner,
+    Phase,
+    Reason,
+    Strategy,
+    Value,
+    encode,
+)
 from elile.secrets.rotation.machine import next_step
 from elile.secrets.rotation.policy import (
     Command,
@@ -89,6 +100,7 @@ def policies(strategy: Strategy, entry: JournalEntry | None) -> Iterator[Policy]
     yield replace(usual, may_start=False, may_retire=False)
     yield replace(usual, request=None)
     yield replace(usual, on_inconclusive=OnInconclusive.HOLD)
+    yield replace(usual, may_revert=False)
     for on_timeout in (OnProofTimeout.REVERT, OnProofTimeout.PROCEED):
         yield replace(usual, on_proof_timeout=on_timeout)
     for retire in (Retire.SKIP_GRACE, Retire.NOW):
@@ -184,6 +196,7 @@ def settled(entry: JournalEntry | None) -> JournalEntry | None:
         reason=Reason.NONE,
         pending=entry.pending if pending or entry.pending is None else PENDING,
         regenerated=entry.regenerated and pending,
+        compromised=entry.compromised and entry.phase not in (Phase.ABORTING, *TERMINAL),
         touched=entry.touched and entry.phase is not Phase.REVERTING,
         # A rollback follows whoever writes its value anew, for ever: one such write is enough.
         live_version=min(entry.live_version, BASE + 2) if entry.live_version else None,

@@ -66,6 +66,8 @@ def test_without_faults_every_scenario_ends_as_it_should() -> None:
     phases = {name: entry.phase for name, entry in ends.items() if entry is not None}
     assert set(phases) == set(ends)
     assert {phases[name] for name in ("DualUser", "SingleUser", "Keyset", "DualUser-rejects once")} == {Phase.DONE}
+    assert phases["DualUser-compromised-RollBack@Promoted"] is Phase.DONE
+    assert phases["DualUser-after fails-compromised-Rotate@NeedsIntervention"] is Phase.NEEDS_INTERVENTION
     assert phases["DualUser-hook fails"] is phases["DualUser-foreign"] is Phase.ABORTED
     assert phases["DualUser-after fails"] is phases["Keyset-RollBack@Distributing"] is Phase.ROLLED_BACK
 
@@ -188,6 +190,7 @@ PROMISES = {
     Wrong.LIVE_WITHOUT_CAS: "I4",
     Wrong.UNCOUNTED_PROBES: "lockout:",
     Wrong.LOCK_BEFORE_WRITING_BACK: "I1",
+    Wrong.COMPROMISED_COMES_BACK: "compromised:",
     Wrong.METADATA_DELETED: "I5",
 }
 

@@ -73,6 +73,7 @@ class Wrong(StrEnum):
     LOCK_BEFORE_WRITING_BACK = "a rollback locks the rejected value first"
     ABORT_OF_WHAT_WAS_SENT = "an abort does not wait for a live write that may have been sent"
     LOCK_ONLY_WHAT_WORKS = "an abort leaves the target alone when the pending value does not work yet"
+    COMPROMISED_COMES_BACK = "a rollback brings back what is compromised"
     METADATA_DELETED = "the metadata of the journal is deleted at the end"
 
 
@@ -107,7 +108,13 @@ class Driver:
             window_closes=START + timedelta(seconds=15) if scenario.window else None,
             on_proof_timeout=scenario.on_timeout,
             retire=Retire.NOW if scenario.hurried else Retire.WHEN_PROVED,
+            may_revert=not scenario.compromised or self._unaware(entry),
         )
+
+    def _unaware(self, entry: JournalEntry | None) -> bool:
+        """Who is called in the end has not been told what is compromised: the journal knows."""
+        called = entry is not None and entry.phase is Phase.NEEDS_INTERVENTION
+        return called or self.wrong is Wrong.COMPROMISED_COMES_BACK
 
     def run(self) -> bool:
         """One pass, to its end. True when there is nothing left to do."""

@@ -69,6 +69,10 @@ def scenarios(*strategies: Strategy) -> list[Scenario]:
             Scenario(strategy=strategy, hurried=True),
             Scenario(strategy=strategy, command=(Phase.GRACE, "Retire")),
             Scenario(strategy=strategy, hook="inconclusive", window=True),
+            Scenario(strategy=strategy, compromised=True, hurried=True),
+            Scenario(strategy=strategy, compromised=True, after="fails", command=(Phase.NEEDS_INTERVENTION, "Rotate")),
+            Scenario(strategy=strategy, compromised=True, slow=4, on_timeout=OnProofTimeout.REVERT),
+            Scenario(strategy=strategy, compromised=True, command=(Phase.PROMOTED, "RollBack")),
         ]
         if strategy is Strategy.KEYSET:
             made.append(Scenario(strategy=strategy, command=(Phase.DISTRIBUTING, "RollBack")))

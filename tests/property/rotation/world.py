@@ -94,7 +94,8 @@ class Secret:
 class Scenario:
     """What happens besides the faults. foreign: somebody writes the live path just before we do; meddled: in a phase.
 
-    slow: looks at the proofs until a consumer takes a new value. window: it closes after 15 s.
+    slow: looks at the proofs until a consumer takes a new value. window: it closes after 15 s. compromised: the value
+    that is replaced must not come back.
     """
 
     strategy: Strategy
@@ -107,12 +108,18 @@ class Scenario:
     slow: int = 1
     hurried: bool = False
     window: bool = False
+    compromised: bool = False
     on_timeout: OnProofTimeout = OnProofTimeout.HOLD
 
     def __str__(self) -> str:
         hooks = [f"{name} {what}" for name, what in (("hook", self.hook), ("after", self.after)) if what != "ok"]
         told = (*hooks, self.target, "slow" * (self.slow > 1), "foreign" * self.foreign, "hurried" * self.hurried)
-        more = ("window" * self.window, f"meddled@{self.meddled}" if self.meddled else "", self.on_timeout)
+        more = (
+            "window" * self.window,
+            "compromised" * self.compromised,
+            f"meddled@{self.meddled}" if self.meddled else "",
+            self.on_timeout,
+        )
         command = "" if self.command is None else f"{self.command[1]}@{self.command[0]}"
         return "-".join((self.strategy, *(word for word in (*told, *more, command) if word not in ("ok", "", "Hold"))))
 
@@ -329,12 +336,20 @@ class World:
                 raise Violation(f"I2 a value that was not verified is visible after {where}")
         if not self.outage_allowed:
             self.check_logins(visible, where)
+        if self.scenario.compromised and self.promoted_at is not None:
+            self.check_replaced(live, where)
         if self.keys:
             self.check_keys()
         if self.target:
             self.check_lost(where)
         if entry is not None:
             self.check_entry(entry, where)
+
+    def check_replaced(self, live: Value, where: str) -> None:
+        if key(live) in self.foreign or len(self.begun) > 1:  # the next rotation has another value to replace
+            return
+        if live == self.began_with or (self.keys and live.reveal()["primary"] == "k0"):
+            raise Violation(f"compromised: the value that was replaced is live again after {where}")
 
     def check_logins(self, visible: list[Value], where: str) -> None:
         for value in visible:

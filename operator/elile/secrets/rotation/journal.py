@@ -158,10 +158,11 @@ class JournalEntry:
     """All that is known of the rotation under way, or of the last one.
 
     base_version is the live version that it began with, live_version the last one that it wrote. distributed (keyset)
-    is the old keyset with the new key added, pending the one with the new key as primary. attempts counts the probes
-    of this phase that may have sent a wrong password; the next one is not sent before not_before. touched: a change at
-    the target may have been sent. locking: so may the lock of the previous value. hurried: retire without proofs and
-    grace. handled is the id of the last command that was obeyed. wiped: earlier versions are destroyed.
+    is the old keyset with the new key added, pending the one with the new key as primary. attempts counts the probes of
+    this phase that may have sent a wrong password; the next one is not sent before not_before. touched: a change at the
+    target may have been sent. locking: so may the lock of the previous value. hurried: retire without proofs and grace.
+    compromised: once it is replaced, the previous value must not come back. handled is the id of the last command that
+    was obeyed. wiped: earlier versions are destroyed.
     """
 
     owner: Owner
@@ -185,6 +186,7 @@ class JournalEntry:
     restored: bool = False
     regenerated: bool = False
     hurried: bool = False
+    compromised: bool = False
     wiped: bool = False
     inbox_version: int = 0
     handled: str = ""
@@ -251,7 +253,8 @@ _PLAIN: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("rotation_id", "occurrence", "handled"), (str,)),
     **dict.fromkeys(("base_version", "attempts", "inbox_version"), (int,)),
     "live_version": (int, type(None)),
-    **dict.fromkeys(("touched", "locking", "delivered", "restored", "regenerated", "hurried", "wiped"), (bool,)),
+    **dict.fromkeys(("touched", "locking", "delivered", "restored", "regenerated", "hurried"), (bool,)),
+    **dict.fromkeys(("compromised", "wiped"), (bool,)),
 }
 _VALUES = ("pending", "previous", "distributed")
 _TIMES = ("not_before", "deadline")

@@ -17,7 +17,10 @@ Phases that the journal goes through (`-` is no rotation: none yet, or the last 
     Retiring           -> Done, NeedsIntervention
     Aborting           -> Aborted, NeedsIntervention
     Reverting          -> RolledBack, NeedsIntervention
-    NeedsIntervention  -> Aborting, Reverting
+    NeedsIntervention  -> Aborting, Promoted, Retiring, Reverting
+
+A previous value that is compromised (`Policy.may_revert`) does not come back: what would go from Distributing, Promoted
+or Grace to Reverting goes to NeedsIntervention, and from there a person can only go on: from Promoted again, or retire.
 """
 
 from datetime import datetime, timedelta
@@ -61,6 +64,8 @@ from elile.secrets.rotation.verify.outcome import Outcome
 __all__ = ["next_step"]
 
 _BACK = (CommandKind.ABORT, CommandKind.ROLL_BACK)
+# What ends a rotation that needs a person, and whose previous value must not come back.
+_ONWARD = (CommandKind.ABORT, CommandKind.RETIRE, CommandKind.ROTATE)
 
 
 def next_step(journal: Journal | None, seen: Observations, now: datetime, policy: Policy) -> Step:
@@ -220,8 +225,8 @@ def _distributing(at: At) -> Step:
     """Have every consumer able to decrypt with the new key, before one encrypts with it: here nothing is skipped."""
     assert at.entry.live_version is not None  # noqa: S101 - it was written with the phase
     if at.entry.intent is not Intent.WRITE_LIVE:
-        if at.asked(*_BACK):
-            return at.obey(Phase.REVERTING, deadline=at.now + at.policy.proof_timeout)
+        if (step := _taken_back(at)) is not None:
+            return step
         if (step := at.deliver(at.back)) is not None:
             return step
         if (step := at.prove(at.back, may_revert=True, may_skip=False)) is not None:
@@ -232,9 +237,16 @@ def _distributing(at: At) -> Step:
 # ── once it is live ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _taken_back(at: At) -> Step | None:
+    """A person may have the previous value back, unless it is compromised: then nobody may."""
+    if at.one_way or not at.asked(*_BACK):
+        return None
+    return at.obey(Phase.REVERTING, deadline=at.now + at.policy.proof_timeout)
+
+
 def _promoted(at: At) -> Step:
-    if at.asked(*_BACK):
-        return at.obey(Phase.REVERTING, deadline=at.now + at.policy.proof_timeout)
+    if (step := _taken_back(at)) is not None:
+        return step
     if (step := at.deliver(at.pending)) is not None:
         return step
     keyset = at.entry.strategy is Strategy.KEYSET
@@ -267,18 +279,16 @@ def _verify_again(at: At, stage: Stage) -> Step | None:
         case Outcome.FAILED if at.entry.phase is Phase.RETIRING:
             return at.give_up(Reason.VERIFICATION_FAILED)
         case Outcome.FAILED:
-            deadline = at.now + at.policy.proof_timeout
-            return at.write(Phase.REVERTING, reason=Reason.VERIFICATION_FAILED, deadline=deadline)
+            return at.revert(Reason.VERIFICATION_FAILED)
         case Outcome.INCONCLUSIVE:  # pragma: no branch - the last there is
             if at.entry.phase is Phase.PROMOTED and _is_over(at, at.policy.verify_for):
-                deadline = at.now + at.policy.proof_timeout
-                return at.write(Phase.REVERTING, reason=Reason.VERIFICATION_INCONCLUSIVE, deadline=deadline)
+                return at.revert(Reason.VERIFICATION_INCONCLUSIVE)
             return at.wait(Reason.VERIFICATION_INCONCLUSIVE)
 
 
 def _grace(at: At) -> Step:
-    if at.asked(*_BACK):
-        return at.obey(Phase.REVERTING, deadline=at.now + at.policy.proof_timeout)
+    if (step := _taken_back(at)) is not None:
+        return step
     if (step := _hurried(at)) is not None:
         return step
     deadline = at.entry.deadline
@@ -330,8 +340,18 @@ def _wipe(at: At) -> Step:
 
 def _needs_intervention(at: At) -> Step:
     """Wait for a person. What they ask for first undoes what was begun; a new rotation begins after that."""
-    if not at.asked(*_BACK, CommandKind.ROTATE):
+    if not at.asked(*(_ONWARD if at.one_way else (*_BACK, CommandKind.ROTATE))):
         return NeedsPerson(at.entry.reason)
     if at.entry.live_version is None:
         return at.obey(Phase.ABORTING)
+    if at.one_way:
+        if at.seen.live is None:
+            return ReadLive()
+        if at.seen.live.version < at.entry.live_version:
+            return at.wait(Reason.STALE_READ)
+        # What is live already cannot come back: keys that were handed out to decrypt only, a way back that broke off.
+        if at.seen.live.value != at.back:
+            if at.asked(CommandKind.RETIRE):
+                return at.obey(Phase.RETIRING, hurried=True)
+            return at.obey(Phase.PROMOTED, hurried=False, deadline=at.now + at.policy.proof_timeout)
     return at.obey(Phase.REVERTING, deadline=at.now + at.policy.proof_timeout)

@@ -88,6 +88,11 @@ class At:
         command = self.policy.command
         return command is not None and command.kind in kinds and command.id != self.entry.handled
 
+    @property
+    def one_way(self) -> bool:
+        """Whether the previous value must not come back, once it is replaced."""
+        return self.entry.compromised or not self.policy.may_revert
+
     # ── the journal ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def write(self, phase: Phase | None = None, *, intent: Intent | None = None, **changes: Any) -> WriteJournal:
@@ -95,7 +100,7 @@ class At:
         if phase is not None:
             fresh: dict[str, Any] = {"attempts": 0, "not_before": None, "deadline": None, "delivered": False}
             changes = {"phase": phase, "restored": False, "reason": Reason.NONE, **fresh, **changes}
-        return WriteJournal(replace(self.entry, intent=intent, **changes), self.version)
+        return WriteJournal(replace(self.entry, intent=intent, compromised=self.one_way, **changes), self.version)
 
     def obey(self, phase: Phase, **changes: Any) -> WriteJournal:
         """Write a phase that a person asked for."""
@@ -109,6 +114,12 @@ class At:
         nothing: dict[str, Any] = {"pending": None, "previous": None, "distributed": None}
         history = (*entry.history, past)[-HISTORY:]
         return self.write(phase, intent=Intent.WIPE, reason=entry.reason, history=history, **nothing, **changes)
+
+    def revert(self, reason: Reason) -> Step:
+        """Go back, or call a person where the previous value must not come back; the new one stays live."""
+        if self.one_way:
+            return self.give_up(reason)
+        return self.write(Phase.REVERTING, reason=reason, deadline=self.now + self.policy.proof_timeout)
 
     def give_up(self, reason: Reason) -> Step:
         """Stop, keep every value, and call a person."""
@@ -171,9 +182,7 @@ class At:
             return None
         late = self.entry.deadline is None or self.now >= self.entry.deadline
         if late and may_revert and self.policy.on_proof_timeout is OnProofTimeout.REVERT:
-            return self.write(
-                Phase.REVERTING, reason=Reason.PROOF_TIMEOUT, deadline=self.now + self.policy.proof_timeout
-            )
+            return self.revert(Reason.PROOF_TIMEOUT)
         if late and may_skip and self.policy.on_proof_timeout is OnProofTimeout.PROCEED:
             return None
         # What somebody else wrote meanwhile no consumer will ever prove.

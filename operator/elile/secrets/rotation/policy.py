@@ -68,7 +68,8 @@ class Policy:
     may_start and may_retire are False in a blackout. window_closes: a rotation that is not promoted by then is
     aborted; None is never. retry: the pause after no answer (10 s). probe_spacing: the pause after the first refused
     probe (10 s), doubled after each. verify_for: how long hooks may stay inconclusive (5 min). proof_timeout: how long
-    consumers may take before `on_proof_timeout` (15 min). remembered: the phase that a status last told of.
+    consumers may take before `on_proof_timeout` (15 min). may_revert False: the value that is replaced is known to
+    others and must never come back; said once, the journal keeps it. remembered: the phase that a status last told of.
     """
 
     owner: Owner
@@ -86,4 +87,5 @@ class Policy:
     on_inconclusive: OnInconclusive = OnInconclusive.ABORT
     proof_timeout: timedelta = timedelta(minutes=15)
     on_proof_timeout: OnProofTimeout = OnProofTimeout.HOLD
+    may_revert: bool = True
     remembered: Phase | None = None

@@ -74,6 +74,7 @@ def _begin(
         previous=current,
         distributed=made.distributed,
         inbox_version=made.inbox_version or (last.inbox_version if last is not None else 0),
+        compromised=not policy.may_revert,
         # What was asked before it began was not asked of this rotation.
         handled=policy.command.id if policy.command is not None else "",
         history=last.history if last is not None else (),

@@ -60,6 +60,7 @@ ENTRY = JournalEntry(
     restored=True,
     regenerated=True,
     hurried=True,
+    compromised=True,
     wiped=True,
     inbox_version=3,
     handled="team/by-hand",

@@ -42,6 +42,7 @@ from elile.secrets.rotation.steps import (
     Probe,
     Probed,
     Proofs,
+    ReadLive,
     Restore,
     Stage,
     Step,
@@ -161,6 +162,20 @@ def test_no_retirement_begins_in_the_grace_or_in_a_blackout_but_by_name(all_of: 
         assert isinstance(step, WriteJournal)
         assert step.entry.hurried is (policy.retire is Retire.NOW or command)
         assert step.entry.hurried or (entry.phase is Phase.GRACE and policy.may_retire)
+
+
+def test_a_compromised_value_that_was_replaced_goes_live_no_more(all_of: Reached) -> None:
+    for decision in all_of.decisions:
+        entry, step = decision.entry, decision.step
+        if entry is None or not (entry.compromised or not decision.policy.may_revert):
+            continue
+        if isinstance(step, WriteJournal) and step.entry.phase is Phase.REVERTING is not entry.phase:
+            # It never was replaced, or is back by a rollback that began before it was known to be compromised.
+            assert entry.phase is Phase.NEEDS_INTERVENTION
+            assert decision.seen.live is not None
+            assert decision.seen.live.value in (entry.distributed, entry.previous)
+        if isinstance(step, WriteJournal) and not entry.wiped:
+            assert step.entry.compromised
 
 
 def test_terminal_entries_hold_no_value_and_all_others_keep_the_previous_one(all_of: Reached) -> None:
@@ -412,6 +427,105 @@ def test_hooks_are_run_on_the_new_value_in_three_stages() -> None:
         for d in reached(Strategy.DUAL_USER).decisions
         if isinstance(d.step, Verify)
     )
+
+
+# ── what must not come back ──────────────────────────────────────────────────────────────────────────────────────────
+
+LEAKED = replace(
+    ENTRY, phase=Phase.PROMOTED, live_version=BASE + 1, delivered=True, deadline=NOW, compromised=True, intent=None
+)
+# A policy of somebody who has not heard that it is compromised: the journal says so.
+UNAWARE = replace(POLICY, on_proof_timeout=OnProofTimeout.REVERT, verify_for=timedelta(0))
+STILL = {"live": Live(BASE + 1, PENDING)}
+
+
+def test_that_a_value_is_compromised_is_written_down_when_it_is_said() -> None:
+    policy = replace(POLICY, may_revert=False)
+    looked = {"live": Live(BASE, PREVIOUS), "preflight": Preflighted(), "probed": Probed(Which.LIVE, Login.WORKS)}
+    for said, compromised in ((policy, True), (POLICY, False)):
+        begun = say(DONE, said, **looked, generated=Generated(PENDING))
+        assert isinstance(begun, WriteJournal)
+        assert begun.entry.compromised is compromised
+    later = say(replace(ENTRY, phase=Phase.APPLIED), policy, verdict=Outcome.PASSED)
+    assert isinstance(later, WriteJournal)
+    assert (later.entry.phase, later.entry.compromised) == (Phase.VERIFIED, True)
+
+
+@pytest.mark.parametrize(
+    ("phase", "seen", "reason"),
+    [
+        (Phase.PROMOTED, {"proofs": Proofs.WAITING}, Reason.PROOF_TIMEOUT),
+        (Phase.PROMOTED, {"proofs": Proofs.PROVED, "verdict": Outcome.FAILED}, Reason.VERIFICATION_FAILED),
+        (Phase.PROMOTED, {"proofs": Proofs.PROVED, "verdict": Outcome.INCONCLUSIVE}, Reason.VERIFICATION_INCONCLUSIVE),
+        (Phase.GRACE, {**STILL, "proofs": Proofs.WAITING}, Reason.PROOF_TIMEOUT),
+        (Phase.GRACE, {**STILL, "proofs": Proofs.PROVED, "verdict": Outcome.FAILED}, Reason.VERIFICATION_FAILED),
+        (Phase.DISTRIBUTING, {"proofs": Proofs.WAITING}, Reason.PROOF_TIMEOUT),
+    ],
+)
+def test_what_would_bring_a_compromised_value_back_calls_a_person(
+    phase: Phase, seen: dict[str, object], reason: Reason
+) -> None:
+    strategy = Strategy.KEYSET if phase is Phase.DISTRIBUTING else Strategy.DUAL_USER
+    entry = replace(LEAKED, phase=phase, strategy=strategy, distributed=PREVIOUS)
+    for at, policy in ((entry, UNAWARE), (replace(entry, compromised=False), replace(UNAWARE, may_revert=False))):
+        said = say(at, policy, **seen)
+        assert isinstance(said, WriteJournal)
+        assert (said.entry.phase, said.entry.reason) == (Phase.NEEDS_INTERVENTION, reason)
+        assert (said.entry.pending, said.entry.previous, said.entry.compromised) == (PENDING, PREVIOUS, True)
+    goes_back = say(replace(entry, compromised=False), UNAWARE, **seen)
+    assert isinstance(goes_back, WriteJournal)
+    assert goes_back.entry.phase is Phase.REVERTING
+
+
+@pytest.mark.parametrize("kind", [CommandKind.ROLL_BACK, CommandKind.ABORT])
+@pytest.mark.parametrize("phase", [Phase.PROMOTED, Phase.GRACE, Phase.DISTRIBUTING])
+def test_nobody_may_have_a_compromised_value_back(phase: Phase, kind: CommandKind) -> None:
+    entry = replace(LEAKED, phase=phase, deadline=LATER, distributed=PREVIOUS)
+    policy = replace(POLICY, command=Command(kind, "person/1"))
+    assert say(entry, policy) == say(entry, POLICY)
+    obeyed = say(replace(entry, compromised=False), policy)
+    assert isinstance(obeyed, WriteJournal)
+    assert obeyed.entry.phase is Phase.REVERTING
+
+
+@pytest.mark.parametrize("phase", [Phase.PENDING, Phase.APPLIED, Phase.VERIFIED])
+def test_before_it_is_replaced_even_a_compromised_value_may_stay(phase: Phase) -> None:
+    entry = replace(ENTRY, phase=phase, compromised=True)
+    policy = replace(POLICY, may_revert=False, command=Command(CommandKind.ABORT, "person/1"))
+    said = say(entry, policy)
+    assert isinstance(said, WriteJournal)
+    assert said.entry.phase is Phase.ABORTING
+
+
+STUCK = replace(LEAKED, phase=Phase.NEEDS_INTERVENTION, reason=Reason.VERIFICATION_FAILED, hurried=True)
+
+
+@pytest.mark.parametrize("kind", [CommandKind.ABORT, CommandKind.ROTATE, CommandKind.RETIRE])
+def test_who_is_called_to_a_compromised_value_can_only_go_on(kind: CommandKind) -> None:
+    policy = replace(POLICY, command=Command(kind, "person/1"))
+    assert say(STUCK, policy) == ReadLive()
+    assert say(STUCK, policy, live=Live(BASE, PREVIOUS)) == Wait(NOW + POLICY.retry, Reason.STALE_READ)
+    for live in (PENDING, FOREIGN, None):
+        said = say(STUCK, policy, live=Live(BASE + 1, live))
+        assert isinstance(said, WriteJournal)
+        retires = kind is CommandKind.RETIRE
+        assert said.entry.phase is (Phase.RETIRING if retires else Phase.PROMOTED)
+        assert (said.entry.hurried, said.entry.handled) == (retires, "person/1")
+        assert said.entry.deadline == (None if retires else NOW + POLICY.proof_timeout)
+    said = say(STUCK, policy, live=Live(BASE + 1, PREVIOUS))
+    assert isinstance(said, WriteJournal)
+    assert (said.entry.phase, said.entry.handled) == (Phase.REVERTING, "person/1")
+    assert said.entry.deadline == NOW + POLICY.proof_timeout
+    never_live = say(replace(STUCK, live_version=None), policy)
+    assert isinstance(never_live, WriteJournal)
+    assert never_live.entry.phase is Phase.ABORTING
+
+
+def test_a_rollback_does_not_end_what_needs_a_person_for_a_compromised_value() -> None:
+    back = replace(POLICY, command=Command(CommandKind.ROLL_BACK, "person/1"))
+    assert say(STUCK, back) == NeedsPerson(Reason.VERIFICATION_FAILED)
+    retire = replace(POLICY, command=Command(CommandKind.RETIRE, "person/1"))
+    assert say(replace(STUCK, compromised=False), retire) == NeedsPerson(Reason.VERIFICATION_FAILED)
 
 
 # ── how long, and which word ─────────────────────────────────────────────────────────────────────────────────────────
