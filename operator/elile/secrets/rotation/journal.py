@@ -114,6 +114,7 @@ class Reason(StrEnum):
     RESTORE_FAILED = "RestoreFailed"
     SPACING_PROBES = "SpacingProbes"
     STALE_READ = "StaleRead"
+    SUPERSEDED = "Superseded"
     TARGET_UNREACHABLE = "TargetUnreachable"
     VERIFICATION_FAILED = "VerificationFailed"
     VERIFICATION_INCONCLUSIVE = "VerificationInconclusive"

@@ -103,9 +103,10 @@ class At:
         return WriteJournal(replace(self.entry, intent=intent, compromised=self.one_way, **changes), self.version)
 
     def obey(self, phase: Phase, **changes: Any) -> WriteJournal:
-        """Write a phase that a person asked for."""
-        handled = self.policy.command.id if self.policy.command else self.entry.handled
-        return self.write(phase, reason=Reason.BY_PERSON, handled=handled, **changes)
+        """Write a phase that was asked for, with what the command gives as the reason."""
+        command = self.policy.command
+        assert command is not None  # noqa: S101 - it was `asked`
+        return self.write(phase, reason=command.reason, handled=command.id, **changes)
 
     def end(self, phase: Phase, **changes: Any) -> WriteJournal:
         """Write a terminal phase, without values; earlier versions are wiped next."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from elile.secrets.rotation.journal import Owner, Phase, Strategy
+from elile.secrets.rotation.journal import Owner, Phase, Reason, Strategy
 
 __all__ = [
     "Command",
@@ -47,10 +47,14 @@ class CommandKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a person asks of the rotation under way; obeyed once for each id."""
+    """What is asked of the rotation under way; obeyed once for each id, for which `reason` is then written down.
+
+    Superseded: another rotation, of an emergency, cannot wait for the end of this one.
+    """
 
     kind: CommandKind
     id: str
+    reason: Reason = Reason.BY_PERSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -429,6 +429,26 @@ def test_hooks_are_run_on_the_new_value_in_three_stages() -> None:
     )
 
 
+def test_an_emergency_takes_over_and_that_is_written_down() -> None:
+    def told(phase: Phase, kind: CommandKind) -> JournalEntry:
+        policy = replace(POLICY, command=Command(kind, "team/leak", Reason.SUPERSEDED))
+        return writes(
+            say(replace(PROMOTED, phase=phase, live_version=None if kind is CommandKind.ABORT else 8), policy)
+        )
+
+    for phase in (Phase.PENDING, Phase.APPLIED, Phase.VERIFIED):
+        entry = told(phase, CommandKind.ABORT)
+        assert (entry.phase, entry.reason, entry.handled) == (Phase.ABORTING, Reason.SUPERSEDED, "team/leak")
+        ended = writes(say(entry))
+        assert ended.history[-1].reason is Reason.SUPERSEDED
+    for phase in (Phase.PROMOTED, Phase.GRACE):
+        entry = told(phase, CommandKind.RETIRE)
+        assert (entry.phase, entry.reason, entry.hurried) == (Phase.RETIRING, Reason.SUPERSEDED, True)
+        seen = {"live": Live(8, PENDING), "verdict": Outcome.PASSED, "locked": Locked.DONE}
+        ended = writes(say(entry, **seen))
+        assert (ended.phase, ended.history[-1].reason) == (Phase.DONE, Reason.SUPERSEDED)
+
+
 # ── what must not come back ──────────────────────────────────────────────────────────────────────────────────────────
 
 LEAKED = replace(
