@@ -101,6 +101,7 @@ def policies(strategy: Strategy, entry: JournalEntry | None) -> Iterator[Policy]
     yield replace(usual, request=None)
     yield replace(usual, on_inconclusive=OnInconclusive.HOLD)
     yield replace(usual, may_revert=False)
+    yield replace(usual, check_old=True)
     for on_timeout in (OnProofTimeout.REVERT, OnProofTimeout.PROCEED):
         yield replace(usual, on_proof_timeout=on_timeout)
     for retire in (Retire.SKIP_GRACE, Retire.NOW):

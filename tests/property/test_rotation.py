@@ -65,7 +65,9 @@ def test_without_faults_every_scenario_ends_as_it_should() -> None:
     ends = {str(s): world.journal.read()[0] for s in SCENARIOS if (world := trace(s, {}, Found()))}
     phases = {name: entry.phase for name, entry in ends.items() if entry is not None}
     assert set(phases) == set(ends)
-    assert {phases[name] for name in ("DualUser", "SingleUser", "Keyset", "DualUser-rejects once")} == {Phase.DONE}
+    assert {
+        phases[name] for name in ("DualUser", "DualUser-negative", "SingleUser", "Keyset", "DualUser-rejects once")
+    } == {Phase.DONE}
     assert phases["DualUser-compromised-RollBack@Promoted"] is Phase.DONE
     assert phases["DualUser-after fails-compromised-Rotate@NeedsIntervention"] is Phase.NEEDS_INTERVENTION
     assert phases["DualUser-hook fails"] is phases["DualUser-foreign"] is Phase.ABORTED

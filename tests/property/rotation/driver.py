@@ -143,6 +143,7 @@ class Driver:
             target=ports,
             consumers=ports,
             inbox=InboxPort(self),
+            negative=self.world.scenario.negative,
             hooks=[
                 Hook(name=name, check=check, stages=stages, attempts=1)
                 for name, check, stages in (

@@ -83,6 +83,7 @@ def scenarios(*strategies: Strategy) -> list[Scenario]:
                 Scenario(strategy=strategy, target="rejects once"),
                 Scenario(strategy=strategy, target="rejects"),
                 Scenario(strategy=strategy, target="unreachable"),
+                Scenario(strategy=strategy, negative=True),
                 Scenario(strategy=strategy, command=(Phase.PENDING, "Abort")),
             ]
         found += made

@@ -95,7 +95,7 @@ class Scenario:
     """What happens besides the faults. foreign: somebody writes the live path just before we do; meddled: in a phase.
 
     slow: looks at the proofs until a consumer takes a new value. window: it closes after 15 s. compromised: the value
-    that is replaced must not come back.
+    that is replaced must not come back. negative: the old value is tried before it is locked, and after.
     """
 
     strategy: Strategy
@@ -108,6 +108,7 @@ class Scenario:
     slow: int = 1
     hurried: bool = False
     window: bool = False
+    negative: bool = False
     compromised: bool = False
     on_timeout: OnProofTimeout = OnProofTimeout.HOLD
 
@@ -116,6 +117,7 @@ class Scenario:
         told = (*hooks, self.target, "slow" * (self.slow > 1), "foreign" * self.foreign, "hurried" * self.hurried)
         more = (
             "window" * self.window,
+            "negative" * self.negative,
             "compromised" * self.compromised,
             f"meddled@{self.meddled}" if self.meddled else "",
             self.on_timeout,
@@ -241,7 +243,8 @@ class World:
     def probe(self, value: Value) -> bool:
         works = self.login(value)
         entry, _ = self.journal.read()
-        if not works and entry is not None:
+        # A password that we have locked is refused as it should be, and locks nobody out.
+        if not works and entry is not None and not (entry.locking and entry.previous == value):
             place = (entry.rotation_id, entry.phase.value)
             self.wrong[place] = self.wrong.get(place, 0) + 1
             if self.wrong[place] > MAX_PROBES:

@@ -61,7 +61,7 @@ class Parts:
     """What an engine works with.
 
     path is the live path, as the journal knows it; journal_id the fence's (see `ports.Fence`). verify_timeout: seconds
-    for the target's own check (10). negative: after the old value was locked it has to be refused.
+    for the target's own check (10). negative: the old value has to work until it is locked, and to be refused then.
     """
 
     path: str
@@ -124,7 +124,12 @@ class Engine:
         while True:
             latest = max(latest, self._now())  # a clock that is set back must not take back what was decided
             allowed = policy()
-            step = next_step(journal, seen, latest, replace(allowed, on_inconclusive=hold or allowed.on_inconclusive))
+            allowed = replace(
+                allowed,
+                on_inconclusive=hold or allowed.on_inconclusive,
+                check_old=allowed.check_old or self._parts.negative,
+            )
+            step = next_step(journal, seen, latest, allowed)
             match step:
                 case Wait() | Finished() | NeedsPerson():
                     return step

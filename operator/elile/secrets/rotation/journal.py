@@ -105,6 +105,7 @@ class Reason(StrEnum):
     JOURNAL_LOST = "JournalLost"
     LIVE_UNREADABLE = "LiveUnreadable"
     MANAGED_ELSEWHERE = "ManagedElsewhere"
+    OLD_REFUSED = "OldRefused"
     OLD_STILL_WORKS = "OldStillWorks"
     PREFLIGHT = "Preflight"
     PROBES_EXHAUSTED = "ProbesExhausted"

@@ -319,6 +319,8 @@ def _retiring(at: At) -> Step:
         return at.end(Phase.DONE)
     match at.seen.locked:
         case None:
+            if (step := _old_works(at)) is not None:
+                return step
             lock = Lock(at.previous, at.pending, at.version, end_sessions=at.entry.hurried)
             return at.fenced(Intent.LOCK, lock, locking=True)
         case Locked.IN_USE:
@@ -327,6 +329,21 @@ def _retiring(at: At) -> Step:
             return at.wait(Reason.OLD_STILL_WORKS)
         case Locked.UNREACHABLE:  # pragma: no branch - the last there is
             return at.wait(Reason.TARGET_UNREACHABLE)
+
+
+def _old_works(at: At) -> Step | None:
+    """Look, where that is asked for, whether the old value still works; None when it does, or need not.
+
+    Refused, it was ended by somebody else: whoever still held it is out already, there was no way back that could have
+    been promised, and a refusal after our lock would show nothing. All of that is for a person to hear. Once our own
+    lock may have been sent it says nothing any more, and in a hurry nothing may stand in the way of the lock.
+    """
+    if not at.policy.check_old or at.entry.hurried or at.entry.locking:
+        return None
+    found = at.probe(Which.PREVIOUS, at.previous)
+    if not isinstance(found, Login):
+        return found
+    return None if found is Login.WORKS else at.give_up(Reason.OLD_REFUSED)
 
 
 # ── afterwards ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -73,7 +73,8 @@ class Policy:
     aborted; None is never. retry: the pause after no answer (10 s). probe_spacing: the pause after the first refused
     probe (10 s), doubled after each. verify_for: how long hooks may stay inconclusive (5 min). proof_timeout: how long
     consumers may take before `on_proof_timeout` (15 min). may_revert False: the value that is replaced is known to
-    others and must never come back; said once, the journal keeps it. remembered: the phase that a status last told of.
+    others and must never come back; said once, the journal keeps it. check_old: before
+    the old value is locked, it has to work. remembered: the phase that a status last told of.
     """
 
     owner: Owner
@@ -92,4 +93,5 @@ class Policy:
     proof_timeout: timedelta = timedelta(minutes=15)
     on_proof_timeout: OnProofTimeout = OnProofTimeout.HOLD
     may_revert: bool = True
+    check_old: bool = False
     remembered: Phase | None = None

@@ -174,9 +174,9 @@ class SecretRotator:
         seconds after which it returns with the status `pending`; what was begun is not given up.
 
         Options: hooks (further verifications), verify_timeout (30 s, for `verify_fn` and `proof_fn`), retire_now (lock
-        the old value at once and end its sessions), check_retired (the old value has to be refused once it is locked;
-        yes), proof_fn (asked whether every reader has the new value; absent: they are not waited for, but for a set
-        of keys).
+        the old value at once and end its sessions), check_retired (the old value has to work until it is locked, and to
+        be refused then; yes), proof_fn (asked whether every reader has the new value; absent: they are not waited for,
+        but for a set of keys).
 
         Raises SecretNotFoundError, SecretManagedElsewhereError for what the operator or another rotator manages, and
         SecretsError when the store does not answer and nothing was begun.

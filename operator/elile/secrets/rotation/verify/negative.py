@@ -1,4 +1,4 @@
-"""Looks at the old value from the other side: it has to work until it is retired, and must not work afterwards."""
+"""Looks at a value that was retired: it must not work any more."""
 
 from collections.abc import Callable
 
@@ -6,21 +6,10 @@ from elile.secrets.rotation.journal import Value
 from elile.secrets.rotation.steps import Login
 from elile.secrets.rotation.verify.outcome import Verification
 
-__all__ = ["Probe", "refused_after", "works_before"]
+__all__ = ["Probe", "refused_after"]
 
 # Logs in once; raises SecretsError for a value that cannot be tried at all.
 Probe = Callable[[Value], Login]
-
-
-def works_before(probe: Probe, value: Value) -> Verification:
-    """Judge a value that was not retired yet: whoever still holds it has to get in."""
-    match probe(value):
-        case Login.WORKS:
-            return Verification.passed("the old value still works")
-        case Login.REFUSED:
-            return Verification.failed("the old value is refused, and was not retired yet")
-        case Login.UNREACHABLE:  # pragma: no branch - the last there is
-            return Verification.inconclusive("nobody answers, which says nothing about the old value")
 
 
 def refused_after(probe: Probe, value: Value) -> Verification:

@@ -17,7 +17,18 @@ from elile.secrets.rotation.journal_memory import MemoryJournal
 from elile.secrets.rotation.live import BackendLive
 from elile.secrets.rotation.policy import OnInconclusive, Policy
 from elile.secrets.rotation.ports import Fence
-from elile.secrets.rotation.steps import Delivered, Finished, Live, Locked, Login, Proofs, Stage, Wait, Written
+from elile.secrets.rotation.steps import (
+    Delivered,
+    Finished,
+    Live,
+    Locked,
+    Login,
+    NeedsPerson,
+    Proofs,
+    Stage,
+    Wait,
+    Written,
+)
 from elile.secrets.rotation.verify.hooks import Hook, Judged, judge
 from elile.secrets.rotation.verify.outcome import Outcome, Verification
 from tests.fakes.accounts import Accounts
@@ -208,6 +219,20 @@ def test_what_is_not_seen_refused_is_not_taken_for_locked(afterwards: Login, rea
     assert isinstance(end, Wait)
     assert end.reason is reason
     assert site.run() == Finished(Phase.DONE, Reason.NONE)
+
+
+def test_an_old_value_that_somebody_else_ended_calls_a_person() -> None:
+    site = Site()
+    site.run(negative=True)
+    site.accounts.passwords["shop_a"] = None
+    site.moments = [NOW + timedelta(hours=2)]
+    assert site.run(negative=True) == NeedsPerson(Reason.OLD_REFUSED)
+    assert site.run(negative=True) == NeedsPerson(Reason.OLD_REFUSED)
+    unasked = Site()
+    unasked.run()
+    unasked.accounts.passwords["shop_a"] = None
+    unasked.moments = [NOW + timedelta(hours=2)]
+    assert unasked.run() == Finished(Phase.DONE, Reason.NONE)
 
 
 # ── hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────────

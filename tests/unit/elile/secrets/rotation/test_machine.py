@@ -794,3 +794,40 @@ def test_an_inbox_is_taken_from_with_external_alone(strategy: Strategy) -> None:
     step = say(replace(ENTRY, strategy=strategy, inbox_version=3), replace(QUICK, strategy=strategy))
     assert isinstance(step, WriteJournal)
     assert (step.entry.intent is Intent.TAKE) == (strategy is Strategy.EXTERNAL)
+
+
+# ── whether the old value still works ────────────────────────────────────────────────────────────────────────────────
+
+CHECKED = replace(POLICY, check_old=True)
+RETIRING = replace(PROMOTED, phase=Phase.RETIRING, deadline=None)
+READY = {"live": Live(BASE + 1, PENDING), "proofs": Proofs.PROVED, "verdict": Outcome.PASSED}
+
+
+def test_before_it_is_locked_the_old_value_is_tried_once_and_that_is_counted() -> None:
+    counted = writes(say(RETIRING, CHECKED, **READY))
+    assert (counted.phase, counted.intent, counted.attempts) == (Phase.RETIRING, Intent.PROBE, 1)
+    assert say(counted, CHECKED, **READY, fence=Intent.PROBE) == Probe(Which.PREVIOUS, PREVIOUS)
+    locks = writes(say(counted, CHECKED, **READY, probed=Probed(Which.PREVIOUS, Login.WORKS)))
+    assert (locks.intent, locks.locking) == (Intent.LOCK, True)
+    assert writes(say(RETIRING, POLICY, **READY)).intent is Intent.LOCK
+
+
+def test_an_old_value_that_somebody_else_ended_is_for_a_person() -> None:
+    entry = replace(RETIRING, attempts=1, intent=Intent.PROBE)
+    said = writes(say(entry, CHECKED, **READY, probed=Probed(Which.PREVIOUS, Login.REFUSED)))
+    assert (said.phase, said.reason, said.locking) == (Phase.NEEDS_INTERVENTION, Reason.OLD_REFUSED, False)
+    assert said.holds_values
+
+
+def test_no_answer_says_nothing_about_the_old_value() -> None:
+    unreachable = Probed(Which.PREVIOUS, Login.UNREACHABLE)
+    entry = replace(RETIRING, attempts=1, intent=Intent.PROBE)
+    uncounted = writes(say(entry, CHECKED, **READY, probed=unreachable))
+    assert (uncounted.phase, uncounted.attempts) == (Phase.RETIRING, 0)
+    assert say(uncounted, CHECKED, **READY, probed=unreachable) == Wait(NOW + POLICY.retry, Reason.TARGET_UNREACHABLE)
+
+
+@pytest.mark.parametrize("what", [{"hurried": True}, {"locking": True}])
+def test_in_a_hurry_and_after_our_own_lock_the_old_value_is_not_tried(what: dict[str, bool]) -> None:
+    said = writes(say(replace(RETIRING, **what), CHECKED, **READY))  # type: ignore[arg-type] # both are such fields
+    assert said.intent is Intent.LOCK
