@@ -56,6 +56,7 @@ from elile.secrets.rotation.steps import (
     ReadLive,
     Restore,
     Restored,
+    Stage,
     Step,
     TakeInbox,
     Taken,
@@ -69,7 +70,7 @@ from elile.secrets.rotation.steps import (
     observe,
     recorded,
 )
-from elile.secrets.rotation.verify.outcome import Outcome
+from elile.secrets.rotation.verify.outcome import Outcome, Verification
 
 NOW = datetime(2026, 11, 24, 2, 30, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -128,6 +129,8 @@ def answers(step: Step, entry: JournalEntry | None) -> tuple[Answer, ...]:
             return tuple(Applied)
         case TakeInbox():
             return (Taken(),)
+        case Verify(stage=Stage.PREFLIGHT):
+            return tuple(Verification(outcome, "mail: of the hook") for outcome in Outcome)
         case Verify():
             return tuple(Outcome)
         case WriteLive():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from elile.secrets.rotation.journal import Journal, JournalEntry, JournalStore
+from elile.secrets.rotation.journal import Journal, JournalEntry, JournalStore, Value
 from elile.secrets.rotation.machine import next_step
 from elile.secrets.rotation.policy import OnInconclusive, Policy
 from elile.secrets.rotation.ports import AccountTarget, Consumers, Fence, Inbox, LivePath, Target
@@ -40,15 +40,15 @@ from elile.secrets.rotation.steps import (
     observe,
     recorded,
 )
-from elile.secrets.rotation.verify.hooks import Hook, Judged, judge
+from elile.secrets.rotation.verify.hooks import Hook, Judged, judge, together
 from elile.secrets.rotation.verify.negative import refused_after
 from elile.secrets.rotation.verify.outcome import Outcome
 
-__all__ = ["End", "Engine", "Parts"]
+__all__ = ["End", "Engine", "Parts", "hooks_of"]
 
 End: TypeAlias = Wait | Finished | NeedsPerson
 
-# The target's own check, which always comes first: a login that proves whose value it is.
+# The target's own check, which comes first: a login that proves whose value it is.
 OWN_CHECK = "target"
 
 
@@ -74,6 +74,15 @@ class Parts:
     hooks: Sequence[Hook] = ()
     verify_timeout: float = 10.0
     negative: bool = False
+
+
+def hooks_of(parts: Parts, stage: Stage) -> list[Hook]:
+    """Return what is run in a stage: the target's own check, but for Preflight, which has a login of its own."""
+    asked = [hook for hook in parts.hooks if stage in hook.stages]
+    if stage is Stage.PREFLIGHT:
+        return asked
+    own = Hook(name=OWN_CHECK, check=lambda value: parts.target.verify(value, timeout=parts.verify_timeout))
+    return [own, *asked]
 
 
 class Engine:
@@ -139,6 +148,9 @@ class Engine:
                     seen = recorded(seen, journal.entry, step.entry)
                     journal = Journal(step.entry, version)
                     self._on_record(step.entry)
+                case Verify(stage=Stage.PREFLIGHT):
+                    yield step
+                    seen = observe(seen, together(self._judge(step.value, step.stage)))
                 case Verify():
                     yield step
                     outcome, hold = self._verify(step)
@@ -206,9 +218,7 @@ class Engine:
 
     def _verify(self, step: Verify) -> tuple[Outcome, OnInconclusive | None]:
         """Return the outcome, and for an inconclusive one what it means where the hooks say so."""
-        judged = judge(step.value, self._hooks(step.stage), sleep=self._sleep)
-        for one in judged:
-            self._on_judged(one)
+        judged = self._judge(step.value, step.stage)
         outcomes = {one.verification.outcome for one in judged}
         if Outcome.FAILED in outcomes:
             return Outcome.FAILED, None
@@ -218,11 +228,8 @@ class Engine:
         hold = all(hook.on_inconclusive is OnInconclusive.HOLD for hook in undecided)
         return Outcome.INCONCLUSIVE, OnInconclusive.HOLD if hold else None
 
-    def _hooks(self, stage: Stage) -> list[Hook]:
-        parts = self._parts
-        own = Hook(
-            name=OWN_CHECK,
-            check=lambda value: parts.target.verify(value, timeout=parts.verify_timeout),
-            stages=frozenset(Stage),
-        )
-        return [own, *(hook for hook in parts.hooks if stage in hook.stages)]
+    def _judge(self, value: Value, stage: Stage) -> list[Judged]:
+        judged = judge(value, hooks_of(self._parts, stage), sleep=self._sleep)
+        for one in judged:
+            self._on_judged(one)
+        return judged

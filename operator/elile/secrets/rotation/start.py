@@ -14,11 +14,14 @@ from elile.secrets.rotation.steps import (
     Preflight,
     Probe,
     ReadLive,
+    Stage,
     Step,
+    Verify,
     Wait,
     Which,
     WriteJournal,
 )
+from elile.secrets.rotation.verify.outcome import Outcome
 
 __all__ = ["idle"]
 
@@ -50,6 +53,13 @@ def idle(last: JournalEntry | None, version: int, seen: Observations, now: datet
         if seen.probed.login is Login.REFUSED:
             # Written down at once: the same occurrence must not send a wrong password again and again.
             return WriteJournal(_refused(last, live, request, now, policy), version)
+    # After the login, which is the cheapest to be refused: hooks would send the same wrong password in each pass.
+    if seen.current is None:
+        return Verify(Stage.PREFLIGHT, live.value)
+    if seen.current.outcome is Outcome.FAILED:
+        return Finished(phase, Reason.PREFLIGHT, seen.current.detail)
+    if seen.current.outcome is Outcome.INCONCLUSIVE:
+        return Wait(now + policy.retry, Reason.VERIFICATION_INCONCLUSIVE)
     return _begin(last, version, live.value, seen, now, policy)
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from elile.secrets.rotation.journal import Intent, JournalEntry, Phase, Reason, Strategy, Value
-from elile.secrets.rotation.verify.outcome import Outcome
+from elile.secrets.rotation.verify.outcome import Outcome, Verification
 
 __all__ = [
     "AS_RESTORED",
@@ -61,11 +61,13 @@ class Which(StrEnum):
 
 
 class Stage(StrEnum):
-    """When hooks are run."""
+    """When hooks are run: on the current value before a rotation begins, on the new one, between rotations."""
 
+    PREFLIGHT = "preflight"
     PENDING = "pending"
     AFTER_PROMOTE = "afterPromote"
     BEFORE_RETIRE = "beforeRetire"
+    DRIFT = "drift"
 
 
 # ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -126,7 +128,7 @@ class TakeInbox:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Run the hooks of a stage on a value, with fresh connections."""
+    """Run the hooks of a stage on a value, with fresh connections. Those of Preflight answer with a `Verification`."""
 
     stage: Stage
     value: Value
@@ -337,6 +339,7 @@ Answer: TypeAlias = (
     | Applied
     | Restored
     | Outcome
+    | Verification
     | Delivered
     | Proofs
     | Locked
@@ -356,6 +359,7 @@ class Observations:
     fence: Intent | None = None
     live: Live | None = None
     preflight: Preflighted | None = None
+    current: Verification | None = None
     generated: Generated | None = None
     probed: Probed | None = None
     applied: Applied | None = None
@@ -380,6 +384,8 @@ def observe(seen: Observations, answer: Answer) -> Observations:
             return replace(seen, generated=answer)
         case Outcome():
             return replace(seen, verdict=answer)
+        case Verification():
+            return replace(seen, current=answer)
         case Proofs():
             return replace(seen, proofs=answer)
         case Probed():

@@ -9,7 +9,7 @@ from elile.secrets.rotation.policy import OnInconclusive
 from elile.secrets.rotation.steps import Stage
 from elile.secrets.rotation.verify.outcome import Outcome, Verification
 
-__all__ = ["Hook", "Judged", "judge"]
+__all__ = ["Hook", "Judged", "judge", "together"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,15 @@ def judge(value: Value, hooks: Iterable[Hook], *, sleep: Callable[[float], None]
         if found.verification.outcome is Outcome.FAILED:
             break
     return judged
+
+
+def together(judged: Iterable[Judged]) -> Verification:
+    """Return what they come to, and by which of them: one that failed outweighs one that could not tell."""
+    found = {one.verification.outcome: one for one in reversed(list(judged))}
+    for outcome in (Outcome.FAILED, Outcome.INCONCLUSIVE):
+        if outcome in found:
+            return Verification(outcome, f"{found[outcome].hook.name}: {found[outcome].verification.detail}")
+    return Verification.passed("everything that was asked for passed")
 
 
 def _try(hook: Hook, value: Value, sleep: Callable[[float], None]) -> Verification:

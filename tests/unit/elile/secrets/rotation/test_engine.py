@@ -15,7 +15,7 @@ from elile.secrets.rotation.engine import Engine, Parts
 from elile.secrets.rotation.journal import JournalEntry, Phase, Reason, Strategy, Value
 from elile.secrets.rotation.journal_memory import MemoryJournal
 from elile.secrets.rotation.live import BackendLive
-from elile.secrets.rotation.policy import OnInconclusive, Policy
+from elile.secrets.rotation.policy import OnInconclusive, Policy, Retire
 from elile.secrets.rotation.ports import Fence
 from elile.secrets.rotation.steps import (
     Delivered,
@@ -29,7 +29,7 @@ from elile.secrets.rotation.steps import (
     Wait,
     Written,
 )
-from elile.secrets.rotation.verify.hooks import Hook, Judged, judge
+from elile.secrets.rotation.verify.hooks import Hook, Judged, judge, together
 from elile.secrets.rotation.verify.outcome import Outcome, Verification
 from tests.fakes.accounts import Accounts
 from tests.fakes.rotation import NOW, OWNER, REQUEST
@@ -161,6 +161,51 @@ def test_what_a_command_says_meanwhile_is_heard_in_the_same_pass() -> None:
     assert len(calls) == 3
 
 
+def test_before_anything_begins_hooks_are_asked_of_the_current_value() -> None:
+    asked: list[str] = []
+
+    def check(value: Value) -> Verification:
+        asked.append(value.reveal()["password"])
+        return PASSED
+
+    site = Site(hooks=[Hook(name="mail", check=check, stages=frozenset({Stage.PREFLIGHT, Stage.AFTER_PROMOTE}))])
+    site.run()
+    assert [one.hook.name for one in site.judged] == ["mail", "target", "target", "mail"]
+    assert asked == ["old", asked[1]]
+    assert asked[1] != "old"
+
+
+def test_a_current_value_that_does_not_pass_is_not_rotated() -> None:
+    hooks = [
+        hook(UNKNOWN, attempts=1, stages=frozenset({Stage.PREFLIGHT})),
+        Hook(name="mail", check=lambda _: FAILED, stages=frozenset({Stage.PREFLIGHT})),
+    ]
+    site = Site(hooks=hooks)
+    assert site.run() == Finished(None, Reason.PREFLIGHT, "mail: it does not")
+    assert (site.recorded, site.backend.version(PATH)) == ([], "1")
+    site.hooks = hooks[:1]
+    assert site.run() == Wait(NOW + timedelta(seconds=10), Reason.VERIFICATION_INCONCLUSIVE)
+    assert site.recorded == []
+    site.hooks = []
+    assert site.run().reason is Reason.IN_GRACE
+
+
+def test_hooks_are_not_asked_of_a_value_that_is_refused() -> None:
+    site = Site(hooks=[hook(FAILED, stages=frozenset({Stage.PREFLIGHT}))])
+    site.accounts.passwords["shop_a"] = SecretStr("another")
+    assert site.run() == Finished(Phase.ABORTED, Reason.CURRENT_REFUSED)
+    assert site.judged == []
+
+
+@pytest.mark.parametrize("strategy", [Strategy.DUAL_USER, Strategy.SINGLE_USER])
+def test_hooks_of_drift_are_no_part_of_a_rotation(strategy: Strategy) -> None:
+    site = Site(hooks=[hook(FAILED, stages=frozenset({Stage.DRIFT}))])
+    site.accounts.strategy = strategy
+    site.run(strategy=strategy, retire=Retire.NOW)
+    site.moments = [NOW + timedelta(hours=2)]
+    assert site.run(strategy=strategy, retire=Retire.NOW) == Finished(Phase.DONE, Reason.NONE)
+
+
 @pytest.mark.parametrize("hold", [False, True])
 def test_hooks_that_cannot_tell_may_hold_a_rotation_that_would_be_aborted(hold: bool) -> None:
     kind = OnInconclusive.HOLD if hold else OnInconclusive.ABORT
@@ -276,6 +321,23 @@ def test_a_hook_that_cannot_ask_has_judged_nothing(error: Exception) -> None:
 def test_after_a_failure_nobody_is_asked() -> None:
     judged = judge(Redacted({}), [hook(PASSED), hook(FAILED), hook(PASSED)], sleep=lambda _: None)
     assert [one.verification.outcome for one in judged] == [Outcome.PASSED, Outcome.FAILED]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([], Verification.passed("everything that was asked for passed")),
+        ([PASSED, PASSED], Verification.passed("everything that was asked for passed")),
+        ([PASSED, UNKNOWN, UNKNOWN], Verification.inconclusive("1: nobody knows")),
+        ([UNKNOWN, PASSED, FAILED], Verification.failed("2: it does not")),
+    ],
+)
+def test_what_hooks_come_to_together(answers: list[Verification], expected: Verification) -> None:
+    def asked(answer: Verification) -> Callable[[Value], Verification]:
+        return lambda _: answer
+
+    hooks = [Hook(name=str(n), check=asked(one), attempts=1) for n, one in enumerate(answers)]
+    assert together(judge(Redacted({}), hooks, sleep=lambda _: None)) == expected
 
 
 # ── the live path ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -55,7 +55,7 @@ from elile.secrets.rotation.steps import (
     WriteLive,
     Written,
 )
-from elile.secrets.rotation.verify.outcome import Outcome
+from elile.secrets.rotation.verify.outcome import Outcome, Verification
 from tests.fakes.rotation import (
     BASE,
     CANARY,
@@ -230,6 +230,13 @@ PAST = Past("id-1", "2026-11-23T02:30[Etc/UTC]", Phase.DONE, Reason.NONE, NOW - 
 DONE = replace(ENTRY, phase=Phase.DONE, pending=None, previous=None, wiped=True, rotation_id="id-1", history=(PAST,))
 
 
+LOOKED = {
+    "preflight": Preflighted(),
+    "probed": Probed(Which.LIVE, Login.WORKS),
+    "current": Verification.passed("everything that was asked for passed"),
+}
+
+
 def say(entry: JournalEntry | None, policy: Policy = POLICY, **seen: object) -> Step:
     journal = None if entry is None else Journal(entry, 4)
     return next_step(journal, Observations(**seen), NOW, policy)  # type: ignore[arg-type] # as many as there are fields
@@ -402,7 +409,7 @@ def test_a_command_is_obeyed_once() -> None:
 
 def test_a_command_from_before_a_rotation_is_not_for_it() -> None:
     policy = replace(POLICY, command=Command(CommandKind.ABORT, "team/stop"))
-    looked = {"live": Live(BASE, PREVIOUS), "preflight": Preflighted(), "probed": Probed(Which.LIVE, Login.WORKS)}
+    looked = {"live": Live(BASE, PREVIOUS), **LOOKED}
     said = say(DONE, policy, **looked, generated=Generated(PENDING))
     assert isinstance(said, WriteJournal)
     assert (said.entry.phase, said.entry.handled) == (Phase.PENDING, "team/stop")
@@ -419,14 +426,13 @@ def test_what_is_looked_at_before_anything_is_changed(strategy: Strategy) -> Non
     assert (Probe in first) is (strategy in (Strategy.DUAL_USER, Strategy.SINGLE_USER, Strategy.DUAL_PASSWORD))
 
 
-def test_hooks_are_run_on_the_new_value_in_three_stages() -> None:
-    stages = {d.step.stage.value for d in reached(Strategy.DUAL_USER).decisions if isinstance(d.step, Verify)}
-    assert stages == {"pending", "afterPromote", "beforeRetire"}
-    assert all(
-        d.step.value.reveal()["username"] in ("pending", "second")
+def test_hooks_are_run_on_the_current_value_first_and_on_the_new_one_in_three_stages() -> None:
+    asked = {
+        (d.step.stage.value, d.step.value.reveal()["username"] in ("pending", "second"))
         for d in reached(Strategy.DUAL_USER).decisions
         if isinstance(d.step, Verify)
-    )
+    }
+    assert asked == {("preflight", False), ("pending", True), ("afterPromote", True), ("beforeRetire", True)}
 
 
 def test_an_emergency_takes_over_and_that_is_written_down() -> None:
@@ -461,7 +467,7 @@ STILL = {"live": Live(BASE + 1, PENDING)}
 
 def test_that_a_value_is_compromised_is_written_down_when_it_is_said() -> None:
     policy = replace(POLICY, may_revert=False)
-    looked = {"live": Live(BASE, PREVIOUS), "preflight": Preflighted(), "probed": Probed(Which.LIVE, Login.WORKS)}
+    looked = {"live": Live(BASE, PREVIOUS), **LOOKED}
     for said, compromised in ((policy, True), (POLICY, False)):
         begun = say(DONE, said, **looked, generated=Generated(PENDING))
         assert isinstance(begun, WriteJournal)
@@ -546,6 +552,19 @@ def test_a_rollback_does_not_end_what_needs_a_person_for_a_compromised_value() -
     assert say(STUCK, back) == NeedsPerson(Reason.VERIFICATION_FAILED)
     retire = replace(POLICY, command=Command(CommandKind.RETIRE, "person/1"))
     assert say(replace(STUCK, compromised=False), retire) == NeedsPerson(Reason.VERIFICATION_FAILED)
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_a_current_value_that_no_hook_lets_pass_begins_nothing(strategy: Strategy) -> None:
+    seen = {**LOOKED, "live": Live(BASE, PREVIOUS)}
+    policy = replace(POLICY, strategy=strategy)
+    assert say(DONE, policy, **{**seen, "current": None}) == Verify(Stage.PREFLIGHT, PREVIOUS)
+    failed = Verification.failed("mail: the server refuses the key with 401")
+    assert say(DONE, policy, **{**seen, "current": failed}) == Finished(Phase.DONE, Reason.PREFLIGHT, failed.detail)
+    unknown = Verification.inconclusive("mail: no answer")
+    waits = Wait(NOW + POLICY.retry, Reason.VERIFICATION_INCONCLUSIVE)
+    assert say(DONE, policy, **{**seen, "current": unknown}) == waits
+    assert isinstance(say(DONE, policy, **seen), Generate)
 
 
 # ── how long, and which word ─────────────────────────────────────────────────────────────────────────────────────────
