@@ -31,7 +31,7 @@ from elile.secrets.rotation.drivers.mariadb import (
 from elile.secrets.rotation.egress import Dialer, EgressRefusedError, EgressRule
 from elile.secrets.rotation.generators import password
 from elile.secrets.rotation.journal import Strategy, Value
-from elile.secrets.rotation.ports import AccountTarget, Fence
+from elile.secrets.rotation.ports import AccountTarget, Fence, SessionSource
 from elile.secrets.rotation.steps import Applied, Locked, Login, Restored
 from elile.secrets.rotation.targets.admin import AdminEntry, TargetNotAllowedError
 from elile.secrets.rotation.targets.mariadb import MariaDBTarget
@@ -200,6 +200,41 @@ def test_sessions_stay_or_end_as_it_is_asked(server: MariaDB, endpoint: MariaDBE
                 one.query("SELECT 1")
 
 
+def test_the_sessions_of_an_account_are_counted(server: MariaDB, endpoint: MariaDBEndpoint) -> None:
+    it = target(endpoint)
+    assert isinstance(it, SessionSource)
+    server.sql("REVOKE CONNECTION ADMIN ON *.* FROM steward")
+
+    def counted(wanted: int) -> int | None:
+        deadline = time.monotonic() + 10
+        while (found := it.sessions(value())) != wanted and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    assert it.probe(value()) is Login.WORKS
+    assert counted(0) == 0
+    with session(server, "app_a", OLD):
+        with session(server, "app_a", OLD):
+            assert (counted(2), it.sessions(value("app_b", NEW))) == (2, 0)
+        assert counted(1) == 1
+        assert it.lock(value(), value("app_b", NEW), fence=FENCE, end_sessions=False) is Locked.DONE
+        assert it.sessions(value()) == 1  # a lock keeps others out, and ends none that is in
+    assert counted(0) == 0
+
+
+def test_who_may_not_see_sessions_is_told_so_and_counts_none(server: MariaDB, endpoint: MariaDBEndpoint) -> None:
+    it = target(endpoint)
+    server.sql("REVOKE PROCESS ON *.* FROM steward")
+    with session(server, "app_a", OLD), pytest.raises(SecretAccessDeniedError, match=r"GRANT PROCESS ON \*\.\* TO it"):
+        it.sessions(value())
+    server.sql("GRANT ALL PRIVILEGES ON *.* TO steward")
+    with session(server, "app_a", OLD):
+        assert it.sessions(value()) == 1
+    server.sql("REVOKE ALL PRIVILEGES, GRANT OPTION FROM steward; GRANT ALL PRIVILEGES ON shop.* TO steward")
+    with pytest.raises(SecretAccessDeniedError, match="steward"):
+        it.sessions(value())
+
+
 def test_who_may_not_end_sessions_is_told_so_and_the_account_is_locked(
     server: MariaDB, endpoint: MariaDBEndpoint
 ) -> None:
@@ -315,6 +350,7 @@ def test_nobody_answers(endpoint: MariaDBEndpoint) -> None:
     assert it.apply(value("app_b", NEW), fence=FENCE) is Applied.UNREACHABLE
     assert it.restore(value("app_b", NEW), fence=FENCE) is Restored.UNREACHABLE
     assert it.lock(value(), value("app_b", NEW), fence=FENCE, end_sessions=True) is Locked.UNREACHABLE
+    assert it.sessions(value()) is None
     assert it.verify(value(), timeout=5).outcome is Outcome.INCONCLUSIVE
     with pytest.raises(SecretsUnavailableError):
         it.preflight(value())

@@ -32,7 +32,7 @@ from elile.secrets.rotation.drivers.postgresql import (
 from elile.secrets.rotation.egress import Dialer, EgressRefusedError, EgressRule
 from elile.secrets.rotation.generators import password
 from elile.secrets.rotation.journal import Strategy, Value
-from elile.secrets.rotation.ports import AccountTarget, Fence
+from elile.secrets.rotation.ports import AccountTarget, Fence, SessionSource
 from elile.secrets.rotation.steps import Applied, Locked, Login, Restored
 from elile.secrets.rotation.targets.admin import AdminEntry, TargetNotAllowedError
 from elile.secrets.rotation.targets.postgresql import PostgreSQLTarget, lock_key
@@ -221,6 +221,32 @@ def test_who_may_not_end_sessions_is_told_so_and_the_login_is_locked(
     with session(server, "app_a", OLD), pytest.raises(SecretAccessDeniedError, match="pg_signal_backend"):
         it.lock(value(), value("app_b", NEW), fence=fence(1), end_sessions=True)
     assert it.probe(value()) is Login.REFUSED
+
+
+def test_the_sessions_of_a_login_are_counted_in_all_databases(server: PostgreSQL, endpoint: PostgreSQLEndpoint) -> None:
+    it = target(endpoint)
+    assert isinstance(it, SessionSource)
+    server.sql("REVOKE pg_signal_backend FROM steward; GRANT CONNECT ON DATABASE template1 TO app_a")
+
+    def counted(wanted: int, login: Value) -> int | None:
+        deadline = time.monotonic() + 10
+        while (found := it.sessions(login)) != wanted and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    assert it.probe(value()) is Login.WORKS
+    assert counted(0, value()) == 0
+    with session(server, "app_a", OLD) as one:
+        elsewhere = psycopg.connect(
+            host=server.host, port=server.port, user="app_a", password=OLD, dbname="template1", autocommit=True
+        )
+        with elsewhere:
+            one.execute("SET application_name TO 'elile'")
+            assert (counted(2, value()), it.sessions(value("app_b", NEW))) == (2, 0)
+        assert counted(1, value()) == 1
+        assert it.lock(value(), value("app_b", NEW), fence=fence(1), end_sessions=False) is Locked.DONE
+        assert it.sessions(value()) == 1  # a lock keeps others out, and ends none that is in
+    assert counted(0, value()) == 0
 
 
 def test_a_role_that_is_gone_cannot_be_set_and_is_locked_enough(
@@ -473,6 +499,7 @@ def test_nobody_answers(endpoint: PostgreSQLEndpoint) -> None:
     assert it.apply(value("app_b", NEW), fence=fence(1)) is Applied.UNREACHABLE
     assert it.restore(value("app_b", NEW), fence=fence(1)) is Restored.UNREACHABLE
     assert it.lock(value(), value("app_b", NEW), fence=fence(1), end_sessions=True) is Locked.UNREACHABLE
+    assert it.sessions(value()) is None
     assert it.verify(value(), timeout=5).outcome is Outcome.INCONCLUSIVE
     with pytest.raises(SecretsUnavailableError):
         it.preflight(value())

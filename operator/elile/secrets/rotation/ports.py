@@ -21,7 +21,7 @@ from elile.secrets.rotation.steps import (
 )
 from elile.secrets.rotation.verify.outcome import Verification
 
-__all__ = ["AccountTarget", "Consumers", "Fence", "Inbox", "LivePath", "Target"]
+__all__ = ["AccountTarget", "Consumers", "Fence", "Inbox", "LivePath", "SessionSource", "Target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,18 @@ class AccountTarget(Target, Protocol):
 
     def restore(self, value: Value, *, fence: Fence) -> Restored:
         """Make an earlier value valid again, and in its account no other, but with DualPassword."""
+
+
+@runtime_checkable
+class SessionSource(Protocol):
+    """A server that tells who is connected."""
+
+    def sessions(self, value: Value) -> int | None:
+        """Return how many sessions of the value's account are open just now, None when nobody answers.
+
+        It is a look and no watch: a short session between two of them is missed, and one that has just ended may still
+        be counted. Raises SecretAccessDeniedError with the remedy where they cannot be seen: none would be told as 0.
+        """
 
 
 @runtime_checkable

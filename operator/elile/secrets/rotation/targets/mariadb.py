@@ -9,6 +9,7 @@ statement, and so in the general log, the slow log, the audit log and the binary
 it and has also overheard a login that was not encrypted can.
 """
 
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -49,6 +50,7 @@ _BY_OPTION = 1290
 # What says no to a password: no such account, and the plug-ins that judge passwords.
 _BY_RULE = frozenset({NO_SUCH_ACCOUNT, 1819, _BY_OPTION})
 _LOOK_AGAIN = 0.05  # seconds
+_EVERYWHERE = re.compile(r"GRANT (.+?) ON \*\.\* TO ")
 
 
 class MariaDBTarget:
@@ -58,7 +60,8 @@ class MariaDBTarget:
     query that has to be true for a new login (see `MariaDBCheck`). `timeout` in seconds is for each call. An authority
     in the administrator's entry stands before that of `endpoint`. The administrator needs CREATE USER (which is for all
     accounts, there is no smaller privilege), SELECT (Host, User) ON mysql.global_priv, and where sessions are to be
-    ended CONNECTION ADMIN and PROCESS; those of every account with the user's name are then ended.
+    counted PROCESS, and where they are to be ended CONNECTION ADMIN as well; those of every account with the user's
+    name are then ended.
 
     What changes something raises SecretsUnavailableError when the answer is lost; SecretsAuthenticationError and
     SecretAccessDeniedError when it is the administrator who is refused. Everything raises TargetNotAllowedError before
@@ -149,6 +152,25 @@ class MariaDBTarget:
             assertion=self._assertion,
         )
         return verify_mariadb(check, account.username, account.password, self._dialer, timeout=timeout)
+
+    def sessions(self, value: Value) -> int | None:
+        """Count the sessions of every account with the value's user name, on this server alone."""
+        account = self._accounts.of(value)
+        admin = self._administrator()
+        try:
+            with self._as_admin(admin) as session:
+                if not _sees_others(session):
+                    raise SecretAccessDeniedError(
+                        f"{admin.username!r} may not see who is connected to {self._endpoint}: GRANT PROCESS ON *.* TO "
+                        "it",
+                        backend="mariadb",
+                    )
+                found = session.run(
+                    "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = %s", account.username
+                )
+        except SecretsUnavailableError:
+            return None
+        return int(found[0][0])
 
     # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -274,6 +296,13 @@ class MariaDBTarget:
 def _is_read_only(session: MariaDBSession) -> bool:
     # From MariaDB 12 on it is a word.
     return session.run("SELECT @@global.read_only") not in ([(0,)], [("OFF",)])
+
+
+def _sees_others(session: MariaDBSession) -> bool:
+    # Without the privilege one sees oneself alone, and no error.
+    everywhere = [_EVERYWHERE.match(str(row[0])) for row in session.run("SHOW GRANTS")]
+    granted = {name for found in everywhere if found for name in found[1].split(", ")}
+    return bool(granted & {"PROCESS", "ALL PRIVILEGES"})
 
 
 def _no_changes(

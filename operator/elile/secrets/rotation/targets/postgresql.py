@@ -156,6 +156,20 @@ class PostgreSQLTarget:
         )
         return verify_postgresql(check, account.username, account.password, self._dialer, timeout=timeout)
 
+    def sessions(self, value: Value) -> int | None:
+        """Count the sessions of the value's role in all databases, which every role may see."""
+        account = self._accounts.of(value)
+        try:
+            with self._as_admin(self._administrator()) as session:
+                bound(session, self._timeout, write=False)
+                found = session.run(
+                    "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE usename = :login",
+                    login=account.username,
+                )
+        except SecretsUnavailableError:
+            return None
+        return int(found[0][0])
+
     # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def apply(self, value: Value, *, fence: Fence) -> Applied:
