@@ -1,9 +1,31 @@
 """Ending versions of an entry of the KV engine for ever, without touching what is current."""
 
 from elile.secrets.errors import SecretMountNotFoundError, SecretNotFoundError
+from elile.secrets.rotation.allowed_kv import lacking
 from elile.secrets.vault_session import VaultSession
 
-__all__ = ["destroy_up_to"]
+__all__ = ["KVVersions", "destroy_up_to"]
+
+
+class KVVersions:
+    """The versions of one entry of the KV engine, version 2. Blocks; raises SecretsError only."""
+
+    def __init__(self, session: VaultSession, *, mount: str, path: str) -> None:
+        self._session = session
+        self._mount = mount
+        self._path = path
+
+    def preflight(self) -> str:
+        """Return what the policy lacks to destroy one, with the remedy; empty when nothing."""
+        needed = {
+            f"{self._mount}/metadata/{self._path}": ("read",),
+            f"{self._mount}/destroy/{self._path}": ("update",),
+        }
+        return lacking(self._session, needed)
+
+    def destroy_up_to(self, last: int) -> None:
+        """Destroy all up to and with `last`, for ever."""
+        destroy_up_to(self._session, mount=self._mount, path=self._path, last=last)
 
 
 def destroy_up_to(session: VaultSession, *, mount: str, path: str, last: int) -> None:

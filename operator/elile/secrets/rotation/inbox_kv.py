@@ -3,11 +3,12 @@
 from elile.secrets.errors import SecretMountNotFoundError, SecretNotFoundError
 from elile.secrets.rotation.destroying import destroy_up_to
 from elile.secrets.rotation.journal import Value
+from elile.secrets.rotation.journal_kv import PREFIX as JOURNALS
 from elile.secrets.vault_session import VaultSession
 
 __all__ = ["PREFIX", "KVInbox"]
 
-PREFIX = "elile-journal-inbox"
+PREFIX = f"{JOURNALS}-inbox"
 
 
 class KVInbox:

@@ -1,6 +1,7 @@
 """The live path in the KV engine, version 2: what a rotation needs there is asked for before it begins."""
 
 from elile.secrets.errors import SecretAccessDeniedError
+from elile.secrets.rotation.allowed_kv import lacking
 from elile.secrets.rotation.journal_kv import PREFIX
 from elile.secrets.rotation.live import BackendLive, Numbered
 from elile.secrets.vault_session import VaultSession
@@ -29,22 +30,8 @@ class KVLive(BackendLive):
 
     def preflight(self) -> str:
         """Ask what the token may do, and how many versions are kept."""
-        return self._missing() or self._pruned()
-
-    def _missing(self) -> str:
         wanted = {where.format(**self._names): what for where, what in _NEEDED.items()}
-        try:
-            allowed = self._session.call(
-                "sys/capabilities-self", lambda client, token: client.capabilities(token, list(wanted))
-            )
-        except SecretAccessDeniedError:
-            return ""  # a token without the `default` policy may not ask; what it lacks shows when it is needed
-        missing = [
-            f"{', '.join(lacking)} on {where}"
-            for where, what in wanted.items()
-            if "root" not in allowed[where] and (lacking := [verb for verb in what if verb not in allowed[where]])
-        ]
-        return f"the Vault policy of the rotator lacks {'; '.join(missing)}: allow it" if missing else ""
+        return lacking(self._session, wanted) or self._pruned()
 
     def _pruned(self) -> str:
         mount, path = self._names["mount"], self._names["path"]

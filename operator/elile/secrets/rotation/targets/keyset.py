@@ -1,8 +1,9 @@
 """A set of keys that encrypt: a new one is handed out to decrypt first, and encrypts once everybody has it.
 
 An entry is `{primary: <id>, keys: {<id>: {algorithm, status, created, material}}, key: <material of the primary>}`, as
-`types.EncryptionKeys` reads it. One with `key` alone is a set of one, whose key has the id "1"; it becomes the long
-form with the first rotation. `keys` may be JSON text, and stays it.
+`types.EncryptionKeys` reads it; a key that encrypted once has `replaced` as well, the time at which its successor was
+made. One with `key` alone is a set of one, whose key has the id "1"; it becomes the long form with the first rotation.
+`keys` may be JSON text, and stays it.
 """
 
 import json
@@ -24,9 +25,10 @@ from elile.secrets.rotation.verify.crypto import make_canary, verify_keys
 from elile.secrets.rotation.verify.outcome import Outcome, Verification
 from elile.secrets.types import EncryptionKey, EncryptionKeys, KeyAlgorithm, KeyStatus
 
-__all__ = ["KeysetTarget", "destroy", "disable"]
+__all__ = ["KeysetTarget", "destroy", "disable", "disable_old"]
 
 FIRST = "1"
+REPLACED = "replaced"
 _GENERATORS: Mapping[KeyAlgorithm, Callable[[], Generator]] = MappingProxyType(
     {KeyAlgorithm.AES256GCM: aes, KeyAlgorithm.FERNET: fernet}
 )
@@ -71,19 +73,21 @@ class KeysetTarget:
     def generate(self, current: Value, taken: int) -> Generated:  # noqa: ARG002 - of `ports.Target`
         """Draw a key. pending has it as its primary, distributed only decrypts with it.
 
+        In pending every other key says since when it encrypts no more (`replaced`), unless it says so already.
+
         Raises SecretValidationError for an entry that is no set of keys, SecretsConfigurationError when the source of
         randomness is broken.
         """
         entry = _read(current)
         new = _next_id(entry.keys)
         material = draw(_GENERATORS[self.algorithm](), self.randbytes)
-        added = {
-            "algorithm": self.algorithm.value,
-            "created": self.now().astimezone(UTC).isoformat(timespec="seconds"),
-            "material": material.reveal(),
-        }
-        keys = {**entry.keys, new: added}
-        return Generated(pending=entry.written(keys, new), distributed=entry.written(keys, entry.primary))
+        now = self.now().astimezone(UTC).isoformat(timespec="seconds")
+        added = {"algorithm": self.algorithm.value, "created": now, "material": material.reveal()}
+        replaced = {name: {REPLACED: now, **key} for name, key in entry.keys.items()}
+        return Generated(
+            pending=entry.written({**replaced, new: added}, new),
+            distributed=entry.written({**entry.keys, new: added}, entry.primary),
+        )
 
     def verify(self, value: Value, *, timeout: float) -> Verification:  # noqa: ARG002 - nobody is asked
         """Encrypt and decrypt with the primary, decrypt a canary of every other key that is not disabled."""
@@ -114,6 +118,20 @@ def disable(entry: Value, key_id: str) -> Value:
     found = _read(entry)
     key = found.other(key_id, "disabled")
     return found.written({**found.keys, key_id: {**key, "status": KeyStatus.DISABLED.value}}, found.primary)
+
+
+def disable_old(entry: Value, before: datetime) -> Value:
+    """Return the entry with all keys disabled that encrypt no more since `before`, which is aware, or earlier.
+
+    A key that does not say since when (`replaced`) stays: nobody knows what it encrypted last. Raises
+    SecretValidationError for no set of keys, and for what is no time.
+    """
+    found = _read(entry)
+    for name, key in found.keys.items():
+        usable = name != found.primary and key.get("status") != KeyStatus.DISABLED
+        if usable and REPLACED in key and _time(name, key[REPLACED]) <= before:
+            entry = disable(entry, name)
+    return entry
 
 
 def destroy(entry: Value, key_id: str) -> Value:
@@ -150,6 +168,7 @@ class _Entry:
 
     def written(self, keys: Mapping[str, Mapping[str, Any]], primary: str) -> Value:
         held = {name: {**key, "status": _status(name, key, primary)} for name, key in keys.items()}
+        held[primary].pop(REPLACED, None)  # it encrypts again
         return Redacted(
             {
                 **self.data,
@@ -173,6 +192,16 @@ def _read(value: Value) -> _Entry:
         raise SecretValidationError({"primary": "must be text"})
     keys: Mapping[str, Mapping[str, Any]] = json.loads(stored) if isinstance(stored, str) else stored
     return _Entry(data, primary, keys, isinstance(stored, str), parsed)
+
+
+def _time(key_id: str, stored: object) -> datetime:
+    try:
+        found = datetime.fromisoformat(str(stored))
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise SecretValidationError({f"keys.{key_id}.{REPLACED}": "must be a time with its zone, in ISO 8601"})
+    return found
 
 
 def _status(key_id: str, key: Mapping[str, Any], primary: str) -> str:

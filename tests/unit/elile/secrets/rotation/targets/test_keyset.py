@@ -12,7 +12,7 @@ from elile.secrets.encryption import AESGCMCipher, fernet
 from elile.secrets.errors import SecretsConfigurationError, SecretValidationError
 from elile.secrets.redact import Redacted
 from elile.secrets.rotation.journal import Strategy, Value
-from elile.secrets.rotation.targets.keyset import KeysetTarget, destroy, disable
+from elile.secrets.rotation.targets.keyset import KeysetTarget, destroy, disable, disable_old
 from elile.secrets.rotation.verify.crypto import make_canary
 from elile.secrets.rotation.verify.outcome import Outcome
 from elile.secrets.types import EncryptionKeys, KeyAlgorithm
@@ -215,6 +215,56 @@ def test_a_disabled_key_keeps_its_material_and_a_destroyed_one_does_not(as_text:
         assert EncryptionKeys.parse(value.reveal()).ids == ("2",)
         assert target().verify(value, timeout=1).outcome is Outcome.PASSED
         assert (value.reveal()["owner"], isinstance(value.reveal()["keys"], str)) == ("team", as_text)
+
+
+def test_since_when_a_key_encrypts_no_more_is_told_by_the_set_that_is_promoted() -> None:
+    pending, distributed = made(entry())
+    assert {name: key.get("replaced") for name, key in keys_of(pending).items()} == {
+        "1": "2026-11-24T02:30:00+00:00",
+        "2": "2026-11-24T02:30:00+00:00",
+        "3": None,
+    }
+    assert not any("replaced" in key for key in keys_of(distributed).values())
+    later = target(now=lambda: NOW + timedelta(days=60)).generate(pending, 0).pending
+    assert later is not None
+    assert [keys_of(later)[name].get("replaced") for name in "1234"] == [
+        "2026-11-24T02:30:00+00:00",
+        "2026-11-24T02:30:00+00:00",
+        "2027-01-23T02:30:00+00:00",
+        None,
+    ]
+
+
+def test_a_key_that_a_rollback_makes_primary_again_is_counted_from_its_next_successor() -> None:
+    """Counted from the key that was rejected, it would be disabled while what it encrypted last is new."""
+    _, back = made(entry())
+    later = target(now=lambda: NOW + timedelta(days=60)).generate(back, 0).pending
+    assert later is not None
+    assert statuses(disable_old(later, NOW + timedelta(days=59))) == statuses(later)
+    old = disable_old(later, NOW + timedelta(days=60))
+    assert statuses(old) == {"1": "disabled", "2": "disabled", "3": "disabled", "4": "primary"}
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_keys_are_disabled_once_they_are_old(as_text: bool) -> None:
+    pending, _ = made(entry(as_text=as_text))
+    assert disable_old(pending, NOW - timedelta(seconds=1)) == pending
+    old = disable_old(pending, NOW)
+    assert statuses(old) == {"1": "disabled", "2": "disabled", "3": "primary"}
+    assert keys_of(old)["1"]["material"] == ONE
+    assert disable_old(old, NOW + timedelta(days=900)) == old
+    assert target().verify(old, timeout=1).outcome is Outcome.PASSED
+    assert isinstance(old.reveal()["keys"], str) is as_text
+    unknown = entry(as_text=as_text)
+    assert disable_old(unknown, NOW + timedelta(days=900)) is unknown
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-11-24T02:30:00", 7])
+def test_what_is_no_time_is_named(time: object) -> None:
+    odd = entry(keys={**keys_of(entry()), "1": {**keys_of(entry())["1"], "replaced": time}})
+    with pytest.raises(SecretValidationError, match=r"keys\.1\.replaced must be a time with its zone") as caught:
+        disable_old(odd, NOW)
+    assert ONE not in str(caught.value)
 
 
 def test_the_id_of_a_destroyed_key_is_not_given_away() -> None:
