@@ -118,7 +118,7 @@ def inbox(client: VaultClient, path: str, *, token: SecretStr = ROOT, mount: str
 
 def test_on_openbao_what_was_taken_is_destroyed_and_later_versions_stay(bao: Bao, client: VaultClient) -> None:
     box, where = inbox(client, "taken"), f"{PREFIX}/taken"
-    assert box.where == f"secret/{where}"
+    assert box.where == f"secret/{where}" == "secret/elile-journal-inbox/taken"
     assert box.read() is None
     box.destroy(1)
     for number in range(3):

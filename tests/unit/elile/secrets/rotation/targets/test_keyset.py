@@ -259,6 +259,14 @@ def test_keys_are_disabled_once_they_are_old(as_text: bool) -> None:
     assert disable_old(unknown, NOW + timedelta(days=900)) is unknown
 
 
+def test_a_key_that_somebody_made_primary_again_is_not_old() -> None:
+    stamped = {name: {**key, "replaced": NOW.isoformat()} for name, key in keys_of(entry()).items()}
+    old = disable_old(entry(keys=stamped), NOW)
+    assert statuses(old) == {"1": "disabled", "2": "primary"}
+    assert ["replaced" in keys_of(old)[name] for name in "12"] == [True, False]
+    assert disable_old(old, NOW) is old  # what is disabled already is no reason to write
+
+
 @pytest.mark.parametrize("time", ["yesterday", "2026-11-24T02:30:00", 7])
 def test_what_is_no_time_is_named(time: object) -> None:
     odd = entry(keys={**keys_of(entry()), "1": {**keys_of(entry())["1"], "replaced": time}})
