@@ -5,10 +5,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["LogFormat", "LogLevel", "Scope", "Settings"]
+__all__ = ["EgressAllow", "LogFormat", "LogLevel", "Scope", "Settings"]
 
 
 class LogFormat(StrEnum):
@@ -43,6 +43,17 @@ class Scope(StrEnum):
 
     NAMESPACES = "namespaces"
     CLUSTER = "cluster"
+
+
+class EgressAllow(BaseModel):
+    """Where rotations may connect to: a network (`cidr`) or a host, and ports there; for some namespaces, or all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cidr: str | None = None
+    host: str | None = None
+    ports: tuple[int, ...]
+    namespaces: tuple[str, ...] | None = None
 
 
 class Settings(BaseSettings):
@@ -98,6 +109,24 @@ class Settings(BaseSettings):
     )
     pollers: int = Field(
         16, ge=1, le=256, description="Paths of one VaultServer polled at one time. As many as a server's concurrency."
+    )
+    rotations: int = Field(
+        16,
+        ge=1,
+        le=128,
+        description="Rotations that work at one time, each in a thread; those that wait for consumers or a grace "
+        "period do not count. 16: a step is a login or two of a database, which takes a tenth of a second.",
+    )
+    rotations_per_target: int = Field(
+        4,
+        ge=1,
+        le=128,
+        description="Of these, how many on one server of a database at one time. Four: it has other work to do.",
+    )
+    egress_allow: tuple[EgressAllow, ...] = Field(
+        (),
+        description="Where rotations may connect to, as JSON: a list of {cidr or host, ports, namespaces}. Absent: "
+        "nowhere. Loopback, link-local and the API server need an entry with their exact address.",
     )
     resync: Seconds = Field(
         timedelta(minutes=10),

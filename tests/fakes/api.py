@@ -154,6 +154,7 @@ class MemoryKube:
         self._clock = clock
         self._objects: dict[tuple[str, str, str], Json] = {}
         self._applied: dict[tuple[str, str, str, str], Json] = {}
+        self._statuses: dict[tuple[str, str, str], dict[str, Json]] = {}  # as applied, by manager
         self._failing: dict[tuple[str, str], list[int | None]] = {}
         self._count = 100
         self.writes: list[Write] = []
@@ -250,7 +251,11 @@ class MemoryKube:
                 raise KubeConflictError(call, status=409, reason="Conflict")
         if status:
             assert known is not None
-            return self._keep(resource, known, {**known, "status": body["status"]})
+            before = self._statuses.setdefault(key, {}).get(manager, {})
+            others = [each for name_, each in self._statuses[key].items() if name_ != manager]
+            self._statuses[key][manager] = copy.deepcopy(body["status"])
+            merged = _merged_status(known.get("status", {}), before, body["status"], others)
+            return self._keep(resource, known, {**known, "status": merged})
         if known is None:
             self._applied = {held: each for held, each in self._applied.items() if held[:3] != key}
         before = self._applied.get((*key, manager), {"metadata": {}})
@@ -398,6 +403,16 @@ def _merge(
     held = {key for other in others for key in other}
     kept = {k: v for k, v in (known or {}).items() if k not in (before or {}) or k in held}
     return {**kept, **(asked or {})}
+
+
+def _merged_status(known: Json, before: Json, asked: Json, others: Sequence[Json]) -> Json:
+    """What an apply makes of a status that several managers share: a map, with conditions as a map by their type."""
+    if not others:
+        return asked
+    merged = _merge(known, before, asked, others)
+    of = [{c["type"]: c for c in each.get("conditions", [])} for each in (known, before, asked, *others)]
+    conditions = _merge(of[0], of[1], of[2], of[3:])
+    return {**merged, "conditions": list(conditions.values())} if conditions else merged
 
 
 def _by_uid(meta: Mapping[str, Any]) -> dict[str, Any]:

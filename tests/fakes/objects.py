@@ -6,7 +6,9 @@ from typing import Any
 
 from elile.secrets.redact import SecretBytes
 from elile_operator.api.elilesecret import ElileSecret
-from elile_operator.api.meta import Condition, ConditionStatus
+from elile_operator.api.meta import OCCURRENCE_ANNOTATION, TRIGGER_ANNOTATION, Condition, ConditionStatus
+from elile_operator.api.rotation import Rotation, Trigger
+from elile_operator.api.rotationschedule import RotationSchedule
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.decide.access import SourceRead
 from elile_operator.decide.fingerprint import FingerprintKey
@@ -53,6 +55,58 @@ def vault_server(*, status: dict[str, Any] | None = None, **spec: Any) -> VaultS
     wanted = {"address": "https://vault.example:8200", "auth": {"kubernetes": {}}}
     return VaultServer.from_body(
         {"metadata": {"name": "default", "generation": 2}, "spec": wanted | spec, "status": status or {}}
+    )
+
+
+SCHEDULE_UID = "33333333-3333-3333-3333-333333333333"
+
+
+def rotation_schedule(
+    *, metadata: dict[str, Any] | None = None, status: dict[str, Any] | None = None, **spec: Any
+) -> RotationSchedule:
+    """RotationSchedule shop/weekly of generation 2: the value of ElileSecret db is replaced on demand.
+
+    None takes a field away.
+    """
+    about = {"name": "weekly", "namespace": "shop", "uid": SCHEDULE_UID, "generation": 2}
+    wanted = {
+        "secretRef": {"name": "db", "source": "main"},
+        "fields": {"value": "password"},
+        "vault": {"role": "elile-rotator", "serviceAccountName": "rotator"},
+        "value": {"generate": {"password": {"length": 32}}},
+        "verify": [{"name": "http", "http": {"url": "https://shop.example/"}}],
+    }
+    present = {field: value for field, value in (wanted | spec).items() if value is not None}
+    return RotationSchedule.from_body(
+        {"metadata": about | (metadata or {}), "spec": present, "status": status or {}},
+    )
+
+
+def rotation(
+    name: str = "by-hand",
+    *,
+    metadata: dict[str, Any] | None = None,
+    status: dict[str, Any] | None = None,
+    trigger: Trigger | None = None,
+    occurrence: str | None = None,
+    **spec: Any,
+) -> Rotation:
+    """Rotation of that schedule, made by a person unless a trigger is named."""
+    told = {TRIGGER_ANNOTATION: trigger, OCCURRENCE_ANNOTATION: occurrence}
+    about = {
+        "name": name,
+        "namespace": "shop",
+        "uid": f"uid-{name}",
+        "generation": 1,
+        "creationTimestamp": "2030-01-01T11:00:00Z",
+        "annotations": {key: value for key, value in told.items() if value},
+    }
+    return Rotation.from_body(
+        {
+            "metadata": about | (metadata or {}),
+            "spec": {"scheduleRef": {"name": "weekly"}} | spec,
+            "status": status or {},
+        },
     )
 
 

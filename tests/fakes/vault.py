@@ -82,6 +82,8 @@ class FakeVault:
         self._leases: dict[str, str] = {}
         self._logins = itertools.count(1)  # one for all namespaces
         self._namespace: str | None = None
+        self._object = ""
+        self.allows: frozenset[str] = frozenset({"deny"})  # capabilities on all other paths
         self.grants = Login(token=SecretStr("unused"), ttl=3600.0, renewable=True)
 
     # ── what tests do and ask ────────────────────────────────────────────────────────────────────────────────────────
@@ -141,6 +143,11 @@ class FakeVault:
         inside._namespace = namespace
         return inside
 
+    def speaking_for(self, name: str) -> "FakeVault":
+        speaking = copy.copy(self)
+        speaking._object = name
+        return speaking
+
     def state(self) -> ServerState:
         self._called("state")
         return self.answers
@@ -190,7 +197,7 @@ class FakeVault:
     def capabilities(self, token: SecretStr, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
         self._called("capabilities", ",".join(paths), token)
         self._check(token, "capabilities", "sys/capabilities-self")
-        return {path: self.listable.get(path, frozenset({"deny"})) for path in paths}
+        return {path: self.listable.get(path, self.allows) for path in paths}
 
     def kv2_read(
         self, token: SecretStr, *, mount: str, path: str, version: int | None = None, on_behalf_of: str = ""
@@ -228,6 +235,12 @@ class FakeVault:
         if cas is not None and cas != max(self._entries.get((mount, path), {}), default=0):
             raise SecretConflictError("the current version is not the one that was expected", path=where)
         return self.write(path, mount=mount, **data)
+
+    def kv2_destroy(self, token: SecretStr, *, mount: str, path: str, versions: Sequence[int]) -> None:
+        self._called("destroy", path, token)
+        self._check(token, "destroy", f"{mount}/destroy/{path}")
+        for number in versions:
+            self.destroy(path, number, mount=mount)
 
     def kv1_read(
         self, token: SecretStr, *, mount: str, path: str, on_behalf_of: str = ""
@@ -281,7 +294,8 @@ class FakeVault:
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _called(self, operation: str, path: str = "", token: SecretStr | None = None, on_behalf_of: str = "") -> None:
-        self.calls.append(Call(operation, path, token.reveal() if token else "", on_behalf_of, self._namespace))
+        who = on_behalf_of or self._object
+        self.calls.append(Call(operation, path, token.reveal() if token else "", who, self._namespace))
         if error := self.down or self.failing.get(operation):
             raise error
 

@@ -7,6 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
+from elile.secrets.rotation.journal import Phase
+from elile.secrets.rotation.verify.outcome import Outcome
+from elile_operator.api.rotation import RotationResult
+from elile_operator.obs.metrics import Metrics
+from elile_operator.obs.rotations import RotationSample
+
 ROOT = Path(__file__).parents[2]
 GROUPS: list[dict[str, Any]] = yaml.safe_load((ROOT / "policies" / "observability" / "alerts.yaml").read_text())[
     "groups"
@@ -50,3 +56,45 @@ def test_the_text_names_only_labels_that_the_expression_leaves(rule: dict[str, A
     assert (
         re.sub(r"\{\{ \$(labels\.\w+|value( \| humanizeDuration)?) \}\}", "", str(rule["annotations"])).count("{{") == 0
     )
+
+
+# A metric of ours, and what is asked of its labels.
+ASKED = re.compile(r"\b(elile_\w+)(?:\{([^}]*)\})?")
+VALUES = {"result": set(RotationResult), "phase": set(Phase), "outcome": set(Outcome)}
+
+
+@pytest.fixture(scope="module")
+def shown() -> dict[str, set[str]]:
+    """The samples that a process shows which has told of everything once, with the names of their labels."""
+    metrics = Metrics(version="1")
+    sample = RotationSample(
+        namespace="shop",
+        schedule="db",
+        phase=Phase.PROMOTED,
+        next=1.0,
+        succeeded=1.0,
+        failures=1,
+        missed=1,
+        needs_intervention=False,
+    )
+    metrics.track_rotations(lambda: [sample])
+    metrics.sample()
+    metrics.rotation_ended(
+        namespace="shop", schedule="db", action="Rotate", result=RotationResult.ROLLED_BACK, seconds=1.0
+    )
+    metrics.verified(hook="http", outcome=Outcome.PASSED, seconds=0.1)
+    return {s.name: set(s.labels) for family in metrics.registry.collect() for s in family.samples}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_a_rule_asks_for_what_the_operator_shows(rule: dict[str, Any], shown: dict[str, set[str]]) -> None:
+    asked = ASKED.findall(rule["expr"])
+    assert asked
+    for name, matchers in asked:
+        assert name in shown
+        wanted = dict(re.findall(r'(\w+)=~?"([^"]*)"', matchers))
+        assert wanted.keys() <= shown[name]
+        for key, value in wanted.items():
+            assert set(value.split("|")) <= VALUES[key]
+    grouped = {text.strip() for by in BY.findall(rule["expr"]) if by for text in by.split(",")}
+    assert grouped <= set().union(*(shown[name] for name, _ in asked))

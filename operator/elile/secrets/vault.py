@@ -62,6 +62,13 @@ class VaultClient:
     def __init__(self, endpoint: VaultEndpoint) -> None:
         self.endpoint = endpoint
         self._session = _session(endpoint)
+        self._object = ""
+
+    def speaking_for(self, name: str) -> "VaultClient":
+        """Return the same client, which names this object in every call that names none itself."""
+        other = copy.copy(self)
+        other._object = name
+        return other
 
     def within(self, namespace: str | None) -> "VaultClient":
         """Return the same client, over the same connections, for calls in another namespace; None is the root one."""
@@ -288,7 +295,7 @@ class VaultClient:
             session=self._session,
             namespace=self.endpoint.namespace,
             allow_redirects=False,
-            on_behalf_of=on_behalf_of,
+            on_behalf_of=on_behalf_of or self._object,
         )
 
 

@@ -21,7 +21,7 @@ from elile.secrets.errors import (
 from elile.secrets.redact import SecretStr
 from elile.secrets.vault import VaultClient
 
-__all__ = ["AppRoleAuth", "KubernetesAuth", "TokenAuth", "VaultAuth", "VaultSession"]
+__all__ = ["AppRoleAuth", "KubernetesAuth", "TokenAuth", "VaultAuth", "VaultCalls", "VaultSession"]
 
 T = TypeVar("T")
 
@@ -32,6 +32,13 @@ SHRUNK = 1 / 2
 DOUBT_AGAIN = 30.0
 # Seconds after a renewal that got no answer.
 RENEW_AGAIN = 5.0
+
+
+class VaultCalls(Protocol):
+    """Calls at one server with a valid token, whoever sees to it. `path` is what is called, without a value."""
+
+    def call(self, path: str, request: Callable[[VaultClient, SecretStr], T]) -> T:
+        """Return what `request` returns. Blocks; raises its errors, and SecretsError when there is no token."""
 
 
 class VaultAuth(Protocol):

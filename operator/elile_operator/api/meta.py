@@ -38,6 +38,11 @@ METADATA_FILE = ".elile.json"
 ADOPT_ANNOTATION = f"{GROUP}/adopt"
 REFRESH_ANNOTATION = f"{GROUP}/refresh"
 
+# On Rotations that a schedule made: what they are for, and the label of the occurrence.
+TRIGGER_ANNOTATION = f"{GROUP}/trigger"
+OCCURRENCE_ANNOTATION = f"{GROUP}/occurrence"
+SCHEDULE_LABEL = f"{GROUP}/schedule"
+
 
 def delivered_annotation(name: str) -> str:
     """The annotation on pods that makes kubelet look at the Secret of this ElileSecret."""

@@ -158,6 +158,11 @@ class Reason(StrEnum):
         SILENT,
     )
     PREVIOUS_RETIRED = "PreviousRetired", "The previous value was retired and cannot come back.", SILENT
+    KEYS_DISABLED = (
+        "KeysDisabled",
+        "Keys that were replaced long ago no longer decrypt, until they are enabled.",
+        SILENT,
+    )
     VALUE_COMPROMISED = "ValueCompromised", "The previous value is known to others and must not come back.", SILENT
     ALREADY_DONE = "AlreadyDone", "A run of this name was done before.", SILENT
     SUPERSEDED = "Superseded", "An emergency took the run over.", SILENT
@@ -165,6 +170,8 @@ class Reason(StrEnum):
     ABORTED = "Aborted", "The run was undone before anybody was given the new value.", SILENT
     EXTERNAL_CHANGE = "ExternalChange", "Somebody else changed the value.", SILENT
     DRIFT_DETECTED = "DriftDetected", "The value that is live no longer passes its hooks.", SILENT
+    PREFLIGHT_FAILED = "PreflightFailed", "The rotation could not succeed as things are, so it was not begun.", SILENT
+    TARGET_UNREACHABLE = "TargetUnreachable", "The server that the value is for does not answer.", SILENT
     JOURNAL_CONFLICT = "JournalConflict", "Somebody else wrote the journal of the rotation.", SILENT
     JOURNAL_ORPHANED = "JournalOrphaned", "The object went while both values were valid; both stay so.", SILENT
     NEEDS_INTERVENTION = "NeedsIntervention", "The run cannot go on or back by itself; nothing was removed.", SILENT
@@ -249,7 +256,9 @@ SCHEDULE_EFFECTS: Mapping[Reason, ScheduleEffect] = MappingProxyType(
         Reason.PERMISSION_DENIED: _RUNS_NOT,
         Reason.MOUNT_NOT_FOUND: _RUNS_NOT,
         Reason.PATH_NOT_FOUND: _RUNS_NOT,
+        Reason.VERSION_NOT_FOUND: _RUNS_NOT,
         Reason.VERSION_DELETED: _RUNS_NOT,
+        Reason.READ_STALE: _UNHEARD,
         Reason.KEY_NOT_FOUND: _RUNS_NOT,
         Reason.SHAPE_INVALID: _RUNS_NOT,
         # The entry, its journal and the target. Two who rotate one entry: one of them has to go.

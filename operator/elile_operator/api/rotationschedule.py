@@ -111,6 +111,16 @@ class RotationScheduleSpec(SpecModel):
     )
 
 
+class LivePath(StatusModel):
+    """The entry that the last run began with: a run that is under way keeps to it, whatever is edited meanwhile."""
+
+    server: str = Field(description="Name of the VaultServer.")
+    namespace: str | None = Field(None, description="Namespace of Vault or OpenBao. Absent: the root namespace.")
+    mount: str = Field(description="Mount of the engine.")
+    path: str = Field(description="Path below the mount.")
+    prefix: str = Field(description="Prefix of the journal.")
+
+
 class RotationScheduleStatus(StatusModel):
     """What the operator did."""
 
@@ -140,6 +150,7 @@ class RotationScheduleStatus(StatusModel):
     live_since: Time | None = Field(None, description="When that version was first seen; maxAge counts from there.")
     previous_valid_until: Time | None = Field(None, description="Until when the value before it works as well.")
     last_drift_time: Time | None = Field(None, description="When the value was verified between runs last.")
+    live_path: LivePath | None = Field(None, description="The entry that the last run began with.")
     other_readers: Annotated[tuple[str, ...], ListType("atomic")] = Field(
         (), description="Up to ten other ElileSecrets that read the entry, as namespace/name."
     )

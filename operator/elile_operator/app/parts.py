@@ -11,6 +11,7 @@ from random import SystemRandom
 from typing import Any
 
 from elile_operator import shell
+from elile_operator.app.rotating import RotatingParts
 from elile_operator.controllers.consumers import ConsumersWatch
 from elile_operator.controllers.listing import KubeLister
 from elile_operator.controllers.managed import ManagedSecrets, SecretWatcher
@@ -26,7 +27,16 @@ from elile_operator.delivery.secrets import SecretWriter
 from elile_operator.engine import ObjectKey, Resync, Runner, SystemClock, WorkQueue
 from elile_operator.kube.client import KubeClient
 from elile_operator.kube.events import EventWriter
-from elile_operator.kube.resources import ELILE_SECRETS, NAMESPACES, PODS, ROLE_BINDINGS, VAULT_SERVERS, Resource
+from elile_operator.kube.resources import (
+    ELILE_SECRETS,
+    NAMESPACES,
+    PODS,
+    ROLE_BINDINGS,
+    ROTATION_SCHEDULES,
+    ROTATIONS,
+    VAULT_SERVERS,
+    Resource,
+)
 from elile_operator.obs import checks
 from elile_operator.obs.health import Health
 from elile_operator.obs.metrics import Metrics, QueueSample
@@ -48,6 +58,8 @@ STOP_GRACE = 5.0
 # the settings say, and there are workers for so many lanes: one server less can be slow before another one notices.
 LANES = 8
 LOGIN_WORKERS = 2
+# Seconds for a pass of a rotation: sixteen hooks of half an hour with twenty attempts are allowed, and nobody has them.
+ROTATION_DEADLINE = 4 * 3600.0
 
 
 class Parts:
@@ -63,6 +75,8 @@ class Parts:
         account: str,
         clock: SystemClock,
         metrics: Metrics,
+        guard: Callable[[], None],
+        guarded: tuple[str, ...],
     ) -> None:
         self._settings = settings
         self._kube = kube
@@ -83,6 +97,7 @@ class Parts:
         )
         self._world = World(self._managed)
         metrics.track_objects(self._world.samples)
+        metrics.track_rotations(self._world.rotation_samples)
         secret_queue: WorkQueue[ObjectKey] = self._queue("ElileSecret", self._world.server_of, settings.workers)
         server_queue: WorkQueue[ObjectKey] = self._queue("VaultServer")
         self._servers = Servers(clock=clock, observer=metrics)
@@ -102,12 +117,15 @@ class Parts:
         workers = settings.workers * LANES
         self._runner("ElileSecret", secret_queue, self._secret_controller(key, account), workers=workers)
         self._runner("poke", pokes, self._poker, workers=4)
+        self._rotating = self._rotation(account, guard, guarded)
         world = self._world
         self.watches = [
             self._watch(VAULT_SERVERS, world.servers),
             self._watch(ELILE_SECRETS, world.secrets),
             self._watch(PODS, world.pods),
             self._watch(NAMESPACES, world.namespaces),
+            self._watch(ROTATION_SCHEDULES, world.schedules),
+            self._watch(ROTATIONS, world.rotations),
             shell.Watch(ROLE_BINDINGS, lambda body, _gone: self._rights_changed(body["metadata"]["namespace"])),
         ]
 
@@ -119,6 +137,7 @@ class Parts:
     async def start(self, health: Health) -> None:
         """Learn all that there is, then begin to work; add to `health` what is worth watching."""
         self._wakeups.connect()
+        self._rotating.connect()
         for resync in self._resyncs:
             resync.start()
         # Decisions need all kinds: without the servers every object would first be told that there is none.
@@ -137,6 +156,7 @@ class Parts:
             await resync.stop()
         await self._managed.stop()
         await asyncio.gather(*(runner.stop(STOP_GRACE) for runner in self._runners))
+        self._rotating.close()
         await self._reads.stop()
         await self._prober.close()
         await self._logins.close()
@@ -194,6 +214,33 @@ class Parts:
         self._runner("restart", restarts, restarter, workers=2)
         return prober, restarter
 
+    def _rotation(self, account: str, guard: Callable[[], None], guarded: tuple[str, ...]) -> RotatingParts:
+        settings = self._settings
+        runs: WorkQueue[ObjectKey] = self._queue("Rotation", self._world.target_of, settings.rotations_per_target)
+        schedules: WorkQueue[ObjectKey] = self._queue("RotationSchedule")
+        tellings: WorkQueue[ObjectKey] = self._queue("rotation-told")
+        rotating = RotatingParts(
+            settings,
+            world=self._world,
+            servers=self._servers,
+            logins=self._logins,
+            reads=self._reads,
+            kube=self._kube,
+            events=self._events,
+            clock=self._clock,
+            observer=self._metrics,
+            guard=guard,
+            guarded=guarded,
+            account=account,
+            runs=runs,
+            schedules=schedules,
+            tellings=tellings,
+        )
+        self._runner("Rotation", runs, rotating.runs, workers=settings.rotations, deadline=ROTATION_DEADLINE)
+        self._runner("RotationSchedule", schedules, rotating.schedules, workers=settings.rotations)
+        self._runner("rotation-told", tellings, rotating.tellings, workers=4)
+        return rotating
+
     def _rights_changed(self, namespace: str) -> None:
         self._wakeups.rights_changed(namespace)
         self._restarts.rights_changed(namespace)
@@ -235,6 +282,7 @@ class Parts:
     def _server_usable(self, server: str) -> None:
         self._reads.look_again(server)
         self._wakeups.server_usable(server, followed=self._reads.follows)
+        self._rotating.wakeups.server_usable(server)
 
     # ── single parts ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -250,7 +298,9 @@ class Parts:
         self._metrics.track_queue(name, sample)
         return queue
 
-    def _runner(self, name: str, queue: WorkQueue[Any], reconciler: Any, *, workers: int) -> None:
+    def _runner(
+        self, name: str, queue: WorkQueue[Any], reconciler: Any, *, workers: int, deadline: float | None = None
+    ) -> None:
         self._runners.append(
             Runner(
                 name=name,
@@ -258,7 +308,7 @@ class Parts:
                 reconciler=reconciler,
                 clock=self._clock,
                 workers=workers,
-                reconcile_deadline=self._settings.reconcile_deadline.total_seconds(),
+                reconcile_deadline=deadline or self._settings.reconcile_deadline.total_seconds(),
                 observer=self._metrics,
             )
         )

@@ -11,7 +11,15 @@ from importlib.metadata import version
 
 from elile_operator import shell
 from elile_operator.app.parts import Parts
-from elile_operator.app.start import StartError, credentials, in_own_namespace, own_namespace, wait_for_kinds
+from elile_operator.app.rotating import api_addresses
+from elile_operator.app.start import (
+    StartError,
+    api_server,
+    credentials,
+    in_own_namespace,
+    own_namespace,
+    wait_for_kinds,
+)
 from elile_operator.delivery.fingerprint_key import load_fingerprint_key
 from elile_operator.engine import SystemClock
 from elile_operator.kube.client import KubeClient
@@ -137,6 +145,8 @@ class Operator:
             account=f"{self._namespace}:{self._settings.account}",
             clock=self._clock,
             metrics=self._metrics,
+            guard=self._lease.check,
+            guarded=api_addresses(await api_server(self._source), os.environ.get("KUBERNETES_SERVICE_HOST")),
         )
         await parts.start(self._health)
         await shell.run(parts.watches, credentials=self._source, seen=self._seen, on_stop=parts.stop)

@@ -17,10 +17,10 @@ from elile_operator.kube.credentials import (
     ServiceAccountCredentials,
 )
 from elile_operator.kube.errors import KubeError, KubeForbiddenError, KubeNotFoundError
-from elile_operator.kube.resources import ELILE_SECRETS, VAULT_SERVERS
+from elile_operator.kube.resources import ELILE_SECRETS, ROTATION_SCHEDULES, ROTATIONS, VAULT_SERVERS
 from elile_operator.settings import Settings
 
-__all__ = ["StartError", "credentials", "in_own_namespace", "own_namespace", "wait_for_kinds"]
+__all__ = ["StartError", "api_server", "credentials", "in_own_namespace", "own_namespace", "wait_for_kinds"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -48,9 +48,18 @@ def own_namespace(settings: Settings) -> str:
     return settings.namespace or _pod_namespace(settings.service_account_folder) or SYSTEM_NAMESPACE
 
 
+async def api_server(source: CredentialSource) -> str:
+    """Return where the API server is."""
+    try:
+        return (await source.load()).server
+    except CredentialsError as e:
+        raise StartError(str(e)) from None
+
+
 async def wait_for_kinds(kube: KubeClient) -> None:
     """Return once the API server answers and serves our kinds; says what it waits for, once for each cause."""
-    wanted, said = {VAULT_SERVERS.plural, ELILE_SECRETS.plural}, ""
+    kinds = (VAULT_SERVERS, ELILE_SECRETS, ROTATION_SCHEDULES, ROTATIONS)
+    wanted, said = {kind.plural for kind in kinds}, ""
     while True:
         try:
             served = {r["name"] for r in (await kube.raw(f"/apis/{GROUP}/{VERSION}"))["resources"]}

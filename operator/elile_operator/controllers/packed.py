@@ -29,6 +29,8 @@ class PackedSecret:
     namespace: str
     targets: tuple[str, ...]  # the Secret it wants, and the one it had, which goes after a change of name
     wish: str | None  # the value of the annotation that asks for a refresh
+    cluster: str  # identity of the Vault that it has read, if any
+    paths: tuple[str, ...]  # what it has read there, of what has versions
     told: ObjectSample  # for metrics
 
     @classmethod
@@ -50,6 +52,8 @@ class PackedSecret:
             namespace=secret.metadata.namespace or "",
             targets=tuple(names),
             wish=secret.metadata.annotations.get(REFRESH_ANNOTATION),
+            cluster=secret.status.cluster_id or "",
+            paths=tuple({s.path: None for s in secret.status.sources if s.path and s.version is not None}),
             told=_sample(secret),
         )
 

@@ -36,6 +36,7 @@ from elile_operator.decide.secret import (
     interrupted,
     is_away,
     needs_values,
+    own_part,
     secret_status,
     wants_refresh,
 )
@@ -330,7 +331,7 @@ class SecretController:
     async def _tell(self, secret: ElileSecret, done: Delivered) -> ElileSecretStatus:
         meta = secret.metadata
         status = secret_status(secret, done, self._clock.now())
-        if status == secret.status:
+        if status == own_part(secret.status):
             log.debug("nothing to tell", extra={"fields": {"namespace": meta.namespace, "name": meta.name}})
             return status
         try:

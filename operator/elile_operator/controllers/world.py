@@ -2,22 +2,31 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from elile.secrets.rotation.journal import Phase
 from elile_operator.api.elilesecret import ElileSecret
 from elile_operator.api.meta import SECRET_LABEL
 from elile_operator.api.model import InvalidObject, ObjectMeta
+from elile_operator.api.rotation import Rotation
+from elile_operator.api.rotationschedule import RotationSchedule
+from elile_operator.api.targets import RedisApply
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.controllers.managed import ManagedSecrets
 from elile_operator.controllers.packed import PackedSecret
 from elile_operator.decide.pods import PodView, Workload, read_pod
+from elile_operator.decide.schedule_status import IDLE
 from elile_operator.engine import Change, Entry, ObjectKey, ObjectStore
 from elile_operator.engine.body import Body
 from elile_operator.obs.objects import ObjectSample
+from elile_operator.obs.rotations import RotationSample
 
 __all__ = ["SECRET_SELECTOR", "Namespace", "SupersededError", "Unreadable", "World", "spec_or_wish_changed"]
 
 V = TypeVar("V")
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 # On all that we own, with a name; on what we merge into, without one.
 SECRET_SELECTOR = SECRET_LABEL
@@ -59,7 +68,20 @@ class World:
                 "server": lambda v: (v.server,) if isinstance(v, PackedSecret) else (),
                 "namespace": lambda v: (v.namespace if isinstance(v, PackedSecret) else v.metadata.namespace,),
                 "target": lambda v: [(v.namespace, name) for name in v.targets] if isinstance(v, PackedSecret) else (),
+                "read": lambda v: [(v.cluster, path) for path in v.paths] if isinstance(v, PackedSecret) else (),
             },
+        )
+        self.schedules: ObjectStore[ObjectKey, RotationSchedule | Unreadable] = ObjectStore(
+            kind="RotationSchedule",
+            key_of=_key,
+            project=lambda body: _read(RotationSchedule.from_body, body),
+            indexes={"secret": _secret_of, "group": _group_of},
+        )
+        self.rotations: ObjectStore[ObjectKey, Rotation | Unreadable] = ObjectStore(
+            kind="Rotation",
+            key_of=_key,
+            project=lambda body: _read(Rotation.from_body, body),
+            indexes={"schedule": _schedule_of},
         )
         self.live = live
         self.pods: ObjectStore[ObjectKey, PodView] = ObjectStore(
@@ -84,15 +106,48 @@ class World:
         found = self.secrets.get(key)
         return found.unpack() if isinstance(found, PackedSecret) else found
 
+    def schedule(self, key: ObjectKey) -> RotationSchedule | None:
+        """Return a RotationSchedule as it is known; none for one that cannot be read."""
+        found = self.schedules.get(key)
+        return found if isinstance(found, RotationSchedule) else None
+
+    def rotations_of(self, schedule: ObjectKey) -> list[Rotation]:
+        """Return the Rotations of a schedule in the order in which they were made."""
+        found = (self.rotations.get(key) for key in self.rotations.by("schedule", schedule))
+        readable = [rotation for rotation in found if isinstance(rotation, Rotation)]
+        return sorted(readable, key=lambda r: (r.metadata.creation_timestamp or _NEVER, r.metadata.name))
+
+    def readers(self, cluster: str, path: str) -> list[ElileSecret]:
+        """Return the ElileSecrets that have read a path of a Vault, by their status."""
+        found = (self.secret(key) for key in self.secrets.by("read", (cluster, path)))
+        return [secret for secret in found if isinstance(secret, ElileSecret)]
+
     def samples(self) -> list[ObjectSample]:
         """Return what every ElileSecret tells for metrics."""
         found = map(self.secrets.get, self.secrets.keys())
         return [packed.told for packed in found if isinstance(packed, PackedSecret)]
 
+    def rotation_samples(self) -> list[RotationSample]:
+        """Return what every RotationSchedule tells for metrics."""
+        found = map(self.schedule, self.schedules.keys())
+        return [_rotation_sample(schedule) for schedule in found if schedule is not None]
+
     def server_of(self, key: ObjectKey) -> str:
         """Name the VaultServer that an ElileSecret reads from; none for one that is gone or cannot be read."""
         found = self.secrets.get(key)
         return found.server if isinstance(found, PackedSecret) else ""
+
+    def target_of(self, schedule: ObjectKey) -> str:
+        """Name the server whose accounts a schedule changes; its own name where there is none."""
+        found = self.schedule(schedule)
+        target = found.spec.apply.target if found is not None and found.spec.apply is not None else None
+        match target:
+            case None:
+                return f"{schedule.namespace}/{schedule.name}"
+            case RedisApply():
+                return f"{target.nodes[0].host}:{target.nodes[0].port}"
+            case _:
+                return f"{target.host}:{target.port}"
 
     def observe_own_write(self, body: Body, writer: ObjectKey) -> None:
         """Take a Secret that was just written for an ElileSecret: that one knows, and the watch's echo is no change."""
@@ -142,6 +197,39 @@ def spec_or_wish_changed(change: Change[ObjectKey, Any]) -> bool:
 
 def _wish(entry: Entry[Any] | None) -> str | None:
     return entry.value.wish if entry is not None and isinstance(entry.value, PackedSecret) else None
+
+
+def _secret_of(value: RotationSchedule | Unreadable) -> tuple[ObjectKey, ...]:
+    if not isinstance(value, RotationSchedule):
+        return ()
+    return (ObjectKey(value.metadata.namespace or "", value.spec.secret_ref.name),)
+
+
+def _group_of(value: RotationSchedule | Unreadable) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, RotationSchedule) or value.spec.group is None:
+        return ()
+    return ((value.metadata.namespace or "", value.spec.group.name),)
+
+
+def _rotation_sample(schedule: RotationSchedule) -> RotationSample:
+    status = schedule.status
+    next_, succeeded = status.next_rotation_time, status.last_successful_time
+    return RotationSample(
+        namespace=schedule.metadata.namespace or "",
+        schedule=schedule.metadata.name,
+        phase=status.phase or IDLE,
+        next=next_.timestamp() if next_ is not None else None,
+        succeeded=succeeded.timestamp() if succeeded is not None else None,
+        failures=status.consecutive_failures or 0,
+        missed=status.missed_runs or 0,
+        needs_intervention=status.phase == Phase.NEEDS_INTERVENTION,
+    )
+
+
+def _schedule_of(value: Rotation | Unreadable) -> tuple[ObjectKey, ...]:
+    if not isinstance(value, Rotation):
+        return ()
+    return (ObjectKey(value.metadata.namespace or "", value.spec.schedule_ref.name),)
 
 
 def _key(body: Body) -> ObjectKey:

@@ -14,7 +14,7 @@ from elile_operator.api.syntax import ROOT_NAMESPACE
 from elile_operator.api.vaultserver import VaultServer, resolve
 from elile_operator.decide.violation import Violation, first_violation
 
-__all__ = ["Access", "Engine", "Planned", "SourceIssue", "SourceRead", "check_access", "plan_reads"]
+__all__ = ["Access", "Engine", "Planned", "SourceIssue", "SourceRead", "check_access", "is_reserved", "plan_reads"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +137,34 @@ def _namespace_allowed(a: Access) -> Violation | None:
     )
 
 
+def _no_reserved_path(a: Access) -> Violation | None:
+    assert a.server is not None  # noqa: S101 - the first check
+    prefix = a.server.spec.journal.prefix
+    for read in plan_reads(a.secret, a.server):
+        if isinstance(read, SourceRead) and is_reserved(read, prefix):
+            return Violation(
+                Reason.SPEC_INVALID,
+                f"spec.sources[{read.name}].{read.field}.path is {read.path!r}, where VaultServer "
+                f"{a.server.metadata.name!r} has the journals and inboxes of rotations (spec.journal.prefix {prefix!r} "
+                "there): name the path of a value",
+            )
+    return None
+
+
 # The order is the specification: each check may rely on the ones above it.
 _CHAIN = (
     _server_exists,
     _namespace_allowed,
+    _no_reserved_path,
 )
+
+
+def is_reserved(read: SourceRead, prefix: str) -> bool:
+    """Whether a read is of a journal or an inbox: no value of an application's, and not to be shown to one."""
+    # What is no path of an entry of version 2 can still be one of its API, below `data/`.
+    tails = [read.path] if read.engine is Engine.KV2 else f"/{read.path}".split("/data/")[1:]
+    folders = (prefix, f"{prefix}-inbox")
+    return any(f"{tail}/".startswith(f"{folder}/") for tail in tails for folder in folders)
 
 
 def check_access(access: Access) -> Violation | None:

@@ -75,6 +75,22 @@ class Delivered:
     look_after: timedelta | None = None  # when time alone may prove more
 
 
+# What the controller of ElileSecrets writes; RotationHealthy is of the one that rotates.
+CONDITIONS = ("Ready", "Stalled", "Synced", "SecretCurrent", "ConsumersCurrent")
+
+
+def own_part(status: ElileSecretStatus) -> ElileSecretStatus:
+    """Return what this controller has written of a status: an apply that names more would take it from its writer."""
+    return status.model_copy(
+        update={
+            "conditions": tuple(c for c in status.conditions if c.type in CONDITIONS),
+            "rotations": (),
+            "rotation": None,
+            "next_rotation_time": None,
+        }
+    )
+
+
 def wants_refresh(secret: ElileSecret) -> bool:
     """Whether somebody asked to read the sources now, and was not answered yet."""
     asked = secret.metadata.annotations.get(REFRESH_ANNOTATION)
@@ -169,7 +185,7 @@ def secret_status(secret: ElileSecret, done: Delivered, now: datetime) -> ElileS
     """Return the status after a pass. Equal to the old one when nothing happened, so that nothing is written."""
     if done.violation is not None and is_away(done.violation.reason.effect):
         return _away(secret, done, now)
-    previous = secret.status
+    previous = own_part(secret.status)
     good = done.violation is None
     gone = done.violation is not None and done.violation.reason is Reason.SOURCE_GONE
     live = done.live
@@ -193,7 +209,7 @@ def secret_status(secret: ElileSecret, done: Delivered, now: datetime) -> ElileS
 def _away(secret: ElileSecret, done: Delivered, now: datetime) -> ElileSecretStatus:
     """No answer. An outage costs one write at most: when the object was never judged, or when it becomes stale."""
     assert done.violation is not None  # noqa: S101 - the caller looked
-    previous = secret.status
+    previous = own_part(secret.status)
     ready = find(previous.conditions, "Ready")
     judged = (
         ready is not None

@@ -11,11 +11,13 @@ from prometheus_client.process_collector import ProcessCollector
 
 from elile_operator.obs.labels import label
 from elile_operator.obs.objects import ObjectCollector, ObjectSample
+from elile_operator.obs.rotations import RotationCollector, RotationSample
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 # Seconds. What is promised (0.2 s to the Secret, 0.8 s to the file) lies on a bound, so that it can be read off.
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+ROTATION = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 DELIVERY = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 RECONCILE = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -108,6 +110,26 @@ class Metrics:
             buckets=DELIVERY,
             registry=r,
         )
+        self._rotations = Counter(
+            "elile_rotations",
+            "Rotations that ended, by action and result.",
+            ["namespace", "schedule", "action", "result"],
+            registry=r,
+        )
+        self._rotation_seconds = Histogram(
+            "elile_rotation_duration_seconds",
+            "From the beginning of a Rotation to its end.",
+            ["result"],
+            buckets=ROTATION,
+            registry=r,
+        )
+        self._verification_seconds = Histogram(
+            "elile_verification_seconds",
+            "Time of one try of a verification hook, by its kind: passed, failed, inconclusive.",
+            ["hook", "outcome"],
+            buckets=FAST,
+            registry=r,
+        )
         self._server_ready = Gauge("elile_server_ready", "Whether a VaultServer can be used.", ["server"], registry=r)
         self._leader = Gauge("elile_leader", "Whether this process holds the Lease.", registry=r)
         self._loop_lag = Gauge("elile_loop_lag_seconds", "How late the event loop's last tick was.", registry=r)
@@ -152,6 +174,12 @@ class Metrics:
         objects = ObjectCollector()
         self.registry.register(objects)
         self._samplers.append(lambda: objects.take(read()))
+
+    def track_rotations(self, read: Callable[[], Iterable[RotationSample]]) -> None:
+        """Show what `read` tells of each RotationSchedule."""
+        rotations = RotationCollector()
+        self.registry.register(rotations)
+        self._samplers.append(lambda: rotations.take(read()))
 
     def track_resync(self, kind: str, age: Callable[[], float]) -> None:
         """Have `sample` ask `age` for the seconds since the last complete list of `kind`."""
@@ -201,6 +229,16 @@ class Metrics:
     def secret_current(self, *, seconds: float) -> None:
         """A Secret was applied, and pods poked, `seconds` after its version was made; clocks may differ."""
         self._delivery_seconds.observe(max(0.0, seconds))
+
+    def rotation_ended(self, *, namespace: str, schedule: str, action: str, result: str, seconds: float | None) -> None:
+        """A Rotation ended; `seconds` since it began, None for one that never did."""
+        self._rotations.labels(label(namespace), label(schedule), label(action), label(result)).inc()
+        if seconds is not None:
+            self._rotation_seconds.labels(label(result)).observe(max(0.0, seconds))
+
+    def verified(self, *, hook: str, outcome: str, seconds: float) -> None:
+        """One try of a hook ended: `hook` is its kind, never its name. Safe on any thread."""
+        self._verification_seconds.labels(label(hook), label(outcome)).observe(seconds)
 
     # ── process ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -146,6 +146,12 @@ class SharedReads(Generic[R]):
             self._known[entry].values.clear()
         self._polls.retry_now(entries)
 
+    def expect(self, changed: Callable[[Entry], bool]) -> None:
+        """Entries were written just now: their readers look at the server, whatever it said before."""
+        for known in [known for entry, known in self._known.items() if changed(entry)]:
+            known.looked = None
+            self._tell(known)
+
     def compared(self, entry: Entry) -> datetime | None:
         """When the entry was last compared with the server; before the first time, since when that is wanted."""
         known = self._known.get(entry)

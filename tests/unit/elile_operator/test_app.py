@@ -8,6 +8,7 @@ import signal
 import socket
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,17 @@ from tests.fakes.api import MemoryKube, elile_secret, secret, vault_server
 from tests.fakes.clock import FakeClock
 from tests.fakes.vault import FakeLink, FakeVault
 
-SERVED = {"resources": [{"name": "vaultservers"}, {"name": "elilesecrets"}, {"name": "elilesecrets/status"}]}
+KINDS = ("vaultservers", "elilesecrets", "rotationschedules", "rotations")
+SERVED = {"resources": [{"name": kind} for kind in (*KINDS, "elilesecrets/status")]}
+OWN_KINDS = ("VaultServer", "ElileSecret", "RotationSchedule", "Rotation")
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: here
+clusters: [{name: here, cluster: {server: "https://192.0.2.1:6443"}}]
+users: [{name: me, user: {token: t}}]
+contexts: [{name: here, context: {cluster: here, user: me}}]
+"""
 AWAY = KubeUnavailableError("GET /apis/elile.io/v1alpha1")
 
 
@@ -114,7 +125,8 @@ async def test_it_waits_for_the_kinds_and_says_for_what_once(caplog: pytest.LogC
     assert [record.getMessage() for record in caplog.records] == [
         "waiting: the API server does not serve us yet (GET /apis/elile.io/v1alpha1: no answer)",
         "waiting: the CRDs of group elile.io are missing: kubectl apply --server-side -f crds/",
-        "waiting: the CRDs of elilesecrets are missing: kubectl apply --server-side -f crds/",
+        "waiting: the CRDs of elilesecrets, rotations, rotationschedules are missing: "
+        "kubectl apply --server-side -f crds/",
     ]
 
 
@@ -215,8 +227,11 @@ class Shell:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cluster:
     cluster = Cluster()
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(KUBECONFIG)
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
 
     def client(*_: object, **__: object) -> Cluster:
         cluster.clients += 1
@@ -239,6 +254,23 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> FakeVault:
     vault = FakeVault(FakeClock())
     monkeypatch.setattr(servers_module, "Link", lambda server, **_: FakeLink(server, vault))
     return vault
+
+
+@asynccontextmanager
+async def operating(kopf: Shell, *arguments: str) -> AsyncIterator[None]:
+    """A process that has begun to watch; it is stopped in the end, whatever a test finds."""
+    running = asyncio.create_task(app.run(settings(*arguments)), name="operator")
+    began = asyncio.create_task(kopf.running.wait(), name="began")
+    try:
+        await asyncio.wait([running, began], timeout=5.0, return_when=asyncio.FIRST_COMPLETED)
+        assert began.done() or running.done(), "the process neither begins nor ends"
+        if began.done():
+            yield
+    finally:
+        began.cancel()
+        kopf.stopping.set()
+        async with asyncio.timeout(10.0):
+            await running
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -285,50 +317,43 @@ async def test_a_process_delivers_what_is_there_and_what_comes_and_stops_clean(
     cluster.put(VAULT_SERVERS, vault_server())
     cluster.put(ELILE_SECRETS, elile_secret())
     before = asyncio.all_tasks()
-    running = asyncio.create_task(app.run(settings("--namespace", "own")), name="operator")
-    await kopf.running.wait()
-    assert sorted(watch.resource.kind for watch in kopf.watches) == [
-        "ElileSecret",
-        "Namespace",
-        "Pod",
-        "RoleBinding",
-        "VaultServer",
-    ]
-    await until(lambda: cluster.find(SECRETS, "shop", "db"))
+    async with operating(kopf, "--namespace", "own"):
+        assert sorted(watch.resource.kind for watch in kopf.watches) == [
+            "ElileSecret",
+            "Namespace",
+            "Pod",
+            "RoleBinding",
+            "Rotation",
+            "RotationSchedule",
+            "VaultServer",
+        ]
+        await until(lambda: cluster.find(SECRETS, "shop", "db"))
 
-    kopf.tell(cluster.put(ELILE_SECRETS, elile_secret("copy", uid="uid-copy")))
-    await until(lambda: cluster.find(SECRETS, "shop", "copy"))
-    kopf.tell({"kind": "RoleBinding", "metadata": {"namespace": "shop", "name": "elile-deliver"}})
+        kopf.tell(cluster.put(ELILE_SECRETS, elile_secret("copy", uid="uid-copy")))
+        await until(lambda: cluster.find(SECRETS, "shop", "copy"))
+        kopf.tell({"kind": "RoleBinding", "metadata": {"namespace": "shop", "name": "elile-deliver"}})
 
-    await asyncio.sleep(0.03)  # until health has ticked again
-    status, body = await get(caplog, "/livez")
-    assert (status, sorted(json.loads(body)["checks"])) == (
-        200,
-        sorted(
-            [
-                "lease",
-                "loop",
-                "resync-ElileSecret",
-                "resync-Namespace",
-                "resync-Pod",
-                "resync-Secret",
-                "resync-VaultServer",
-                "watch-Secret",
-                *(
-                    f"workers-{name}"
-                    for name in ("ElileSecret", "VaultServer", "login", "poke", "poll", "proof", "restart")
-                ),
-            ]
-        ),
-    )
-    _, metrics = await get(caplog, "/metrics")
-    assert 'elile_watch_events_total{kind="ElileSecret",type="MODIFIED"} 1.0' in metrics
-    lease = cluster.find(LEASES, "own", LEASE_NAME)
-    assert lease is not None
-    assert lease["spec"]["holderIdentity"].startswith(socket.gethostname()[:200] + "_")
+        await asyncio.sleep(0.03)  # until health has ticked again
+        status, body = await get(caplog, "/livez")
+        assert (status, sorted(json.loads(body)["checks"])) == (
+            200,
+            sorted(
+                [
+                    "lease",
+                    "loop",
+                    *(f"resync-{kind}" for kind in (*OWN_KINDS, "Namespace", "Pod", "Secret")),
+                    "watch-Secret",
+                    *(f"workers-{kind}" for kind in OWN_KINDS),
+                    *(f"workers-{name}" for name in ("login", "poke", "poll", "proof", "restart", "rotation-told")),
+                ]
+            ),
+        )
+        _, metrics = await get(caplog, "/metrics")
+        assert 'elile_watch_events_total{kind="ElileSecret",type="MODIFIED"} 1.0' in metrics
+        lease = cluster.find(LEASES, "own", LEASE_NAME)
+        assert lease is not None
+        assert lease["spec"]["holderIdentity"].startswith(socket.gethostname()[:200] + "_")
 
-    kopf.stopping.set()
-    await running
     await until(lambda: asyncio.all_tasks() == before)
     lease = cluster.find(LEASES, "own", LEASE_NAME)
     assert lease is not None
@@ -339,11 +364,8 @@ async def test_a_process_delivers_what_is_there_and_what_comes_and_stops_clean(
 
 
 async def test_without_leader_election_no_lease_is_held(cluster: Cluster, kopf: Shell) -> None:
-    running = asyncio.create_task(app.run(settings("--leader-election=no")), name="operator")
-    await kopf.running.wait()
-    assert cluster.find(LEASES, "elile-system", LEASE_NAME) is None
-    kopf.stopping.set()
-    await running
+    async with operating(kopf, "--leader-election=no"):
+        assert cluster.find(LEASES, "elile-system", LEASE_NAME) is None
 
 
 async def test_a_standby_is_alive_and_ready_and_ends_with_the_signal(
@@ -390,6 +412,15 @@ async def test_a_secret_that_is_no_fingerprint_key_ends_the_start(cluster: Clust
     lease = cluster.find(LEASES, "elile-system", LEASE_NAME)
     assert lease is not None
     assert lease["spec"]["holderIdentity"] == ""
+    assert cluster.closed_clients == 3
+
+
+async def test_credentials_that_went_away_while_it_started_are_named(
+    cluster: Cluster, kopf: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kubeconfig").unlink()
+    with pytest.raises(StartError, match=r"^kubeconfig .* cannot be used \(ConfigException\)"):
+        await app.run(settings())
     assert cluster.closed_clients == 3
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from elile_operator.settings import LogFormat, LogLevel, Scope, Settings
+from elile_operator.settings import EgressAllow, LogFormat, LogLevel, Scope, Settings
 
 # Each setting with its default, and a text with what it means.
 CASES: dict[str, tuple[Any, str, Any]] = {
@@ -20,6 +20,16 @@ CASES: dict[str, tuple[Any, str, Any]] = {
     "leader_election": (True, "false", False),
     "workers": (16, "3", 3),
     "pollers": (16, "3", 3),
+    "rotations": (16, "3", 3),
+    "rotations_per_target": (4, "3", 3),
+    "egress_allow": (
+        (),
+        '[{"cidr": "10.0.0.0/8", "ports": [5432]}, {"host": "mail.example", "ports": [443], "namespaces": ["shop"]}]',
+        (
+            EgressAllow(cidr="10.0.0.0/8", ports=(5432,)),
+            EgressAllow(host="mail.example", ports=(443,), namespaces=("shop",)),
+        ),
+    ),
     "resync": (timedelta(minutes=10), "90", timedelta(seconds=90)),
     "reconcile_deadline": (timedelta(minutes=2), "90", timedelta(seconds=90)),
     "standby_lag": (timedelta(minutes=10), "90", timedelta(seconds=90)),
@@ -58,6 +68,13 @@ def test_a_setting_is_described(name: str) -> None:
         ("workers", "257"),
         ("pollers", "0"),
         ("pollers", "257"),
+        ("rotations", "0"),
+        ("rotations", "129"),
+        ("rotations-per-target", "0"),
+        ("rotations-per-target", "129"),
+        ("egress-allow", "everywhere"),
+        ("egress-allow", '[{"cidr": "10.0.0.0/8"}]'),
+        ("egress-allow", '[{"cidr": "10.0.0.0/8", "ports": [1], "port": 2}]'),
         ("reconcile-deadline", "9"),
         ("api-timeout", "0.9"),
         ("probe-port", "-1"),

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from elile.secrets.errors import SecretAccessDeniedError
-from elile.secrets.vault_session import VaultSession
+from elile.secrets.vault_session import VaultCalls
 
 __all__ = ["lacking"]
 
 
-def lacking(session: VaultSession, wanted: Mapping[str, Sequence[str]]) -> str:
+def lacking(session: VaultCalls, wanted: Mapping[str, Sequence[str]]) -> str:
     """Return which of the wanted verbs the token lacks on which paths, with the remedy; empty when none."""
     try:
         allowed = session.call("sys/capabilities-self", lambda client, token: client.capabilities(token, list(wanted)))

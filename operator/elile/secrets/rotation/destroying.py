@@ -2,7 +2,7 @@
 
 from elile.secrets.errors import SecretMountNotFoundError, SecretNotFoundError
 from elile.secrets.rotation.allowed_kv import lacking
-from elile.secrets.vault_session import VaultSession
+from elile.secrets.vault_session import VaultCalls
 
 __all__ = ["KVVersions", "destroy_up_to"]
 
@@ -10,7 +10,7 @@ __all__ = ["KVVersions", "destroy_up_to"]
 class KVVersions:
     """The versions of one entry of the KV engine, version 2. Blocks; raises SecretsError only."""
 
-    def __init__(self, session: VaultSession, *, mount: str, path: str) -> None:
+    def __init__(self, session: VaultCalls, *, mount: str, path: str) -> None:
         self._session = session
         self._mount = mount
         self._path = path
@@ -28,7 +28,7 @@ class KVVersions:
         destroy_up_to(self._session, mount=self._mount, path=self._path, last=last)
 
 
-def destroy_up_to(session: VaultSession, *, mount: str, path: str, last: int) -> None:
+def destroy_up_to(session: VaultCalls, *, mount: str, path: str, last: int) -> None:
     """Destroy all versions up to and with `last`; those that are gone already, and no entry at all, are no error.
 
     The metadata stays: version numbers would begin again, and an old check-and-set might fit. Needs the right to read

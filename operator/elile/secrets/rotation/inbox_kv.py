@@ -4,7 +4,7 @@ from elile.secrets.errors import SecretMountNotFoundError, SecretNotFoundError
 from elile.secrets.rotation.destroying import destroy_up_to
 from elile.secrets.rotation.journal import Value
 from elile.secrets.rotation.journal_kv import PREFIX as JOURNALS
-from elile.secrets.vault_session import VaultSession
+from elile.secrets.vault_session import VaultCalls
 
 __all__ = ["PREFIX", "KVInbox"]
 
@@ -18,7 +18,7 @@ class KVInbox:
     value would count as taken.
     """
 
-    def __init__(self, session: VaultSession, *, mount: str, path: str, prefix: str = PREFIX) -> None:
+    def __init__(self, session: VaultCalls, *, mount: str, path: str, prefix: str = PREFIX) -> None:
         self._session = session
         self._mount = mount
         self._where = f"{prefix}/{path}"

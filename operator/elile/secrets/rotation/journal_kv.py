@@ -3,7 +3,7 @@
 from elile.secrets.errors import SecretDeletedError, SecretMountNotFoundError, SecretNotFoundError
 from elile.secrets.rotation.destroying import destroy_up_to
 from elile.secrets.rotation.journal import Journal, JournalEntry, JournalFormatError, decode, encode
-from elile.secrets.vault_session import VaultSession
+from elile.secrets.vault_session import VaultCalls
 
 __all__ = ["PREFIX", "KVJournal"]
 
@@ -16,7 +16,7 @@ class KVJournal:
     The metadata is never deleted: version numbers would begin again, and an old check-and-set might fit.
     """
 
-    def __init__(self, session: VaultSession, *, mount: str = "secret", prefix: str = PREFIX) -> None:
+    def __init__(self, session: VaultCalls, *, mount: str = "secret", prefix: str = PREFIX) -> None:
         self._session = session
         self._mount = mount
         self._prefix = prefix

@@ -69,11 +69,13 @@ def destroy_key(keys: Keys, versions: Versions, key_id: str) -> None:
     version = live.version if changed == current else _write(keys, changed, live)
     keys.guard()
     versions.destroy_up_to(version - 1)
-    _take_back(keys, announced)
+    _take_back(keys, announced, version)
 
 
-def disable_old_keys(keys: Keys, *, before: datetime) -> bool:
-    """Disable the keys that encrypt no more since `before`; False where there are none, and nothing is written. Blocks.
+def disable_old_keys(keys: Keys, *, before: datetime) -> int | None:
+    """Disable the keys that encrypt no more since `before`, and return the version that says so. Blocks.
+
+    None where there are none, and nothing is written.
 
     Raises SecretConflictError while a rotation is under way, and when somebody else writes meanwhile;
     SecretManagedElsewhereError for a journal of another owner, SecretNotFoundError where nothing is live,
@@ -82,11 +84,11 @@ def disable_old_keys(keys: Keys, *, before: datetime) -> bool:
     journal, live, current = _free(keys)
     changed = disable_old(current, before)
     if changed == current:
-        return False
+        return None
     announced = _announce(keys, journal, live)
-    _write(keys, changed, live)
-    _take_back(keys, announced)
-    return True
+    version = _write(keys, changed, live)
+    _take_back(keys, announced, version)
+    return version
 
 
 def _free(keys: Keys) -> tuple[Journal, Live, Value]:
@@ -143,6 +145,8 @@ def _write(keys: Keys, changed: Value, live: Live) -> int:
     return written.version
 
 
-def _take_back(keys: Keys, announced: Journal) -> None:
+def _take_back(keys: Keys, announced: Journal, version: int) -> None:
+    """Take the intent back, and note the version as ours: it is no change by somebody else."""
     assert announced.entry is not None  # noqa: S101 - it was just written
-    keys.journal.write(keys.path, replace(announced.entry, intent=None), cas=announced.version)
+    entry = replace(announced.entry, intent=None, live_version=version)
+    keys.journal.write(keys.path, entry, cas=announced.version)

@@ -4,7 +4,7 @@ from elile.secrets.errors import SecretAccessDeniedError
 from elile.secrets.rotation.allowed_kv import lacking
 from elile.secrets.rotation.journal_kv import PREFIX
 from elile.secrets.rotation.live import BackendLive, Numbered
-from elile.secrets.vault_session import VaultSession
+from elile.secrets.vault_session import VaultCalls
 
 __all__ = ["KVLive"]
 
@@ -21,9 +21,7 @@ _NEEDED = {
 class KVLive(BackendLive):
     """An entry of the KV engine, version 2, with its journal at `prefix` in the same mount."""
 
-    def __init__(
-        self, backend: Numbered, session: VaultSession, *, mount: str, path: str, prefix: str = PREFIX
-    ) -> None:
+    def __init__(self, backend: Numbered, session: VaultCalls, *, mount: str, path: str, prefix: str = PREFIX) -> None:
         super().__init__(backend, path)
         self._session = session
         self._names = {"mount": mount, "path": path, "prefix": prefix}

@@ -250,6 +250,8 @@ def _promoted(at: At) -> Step:
     if (step := at.deliver(at.pending)) is not None:
         return step
     keyset = at.entry.strategy is Strategy.KEYSET
+    if keyset and (command := at.policy.command) is not None and at.asked(CommandKind.RETIRE):
+        return at.end(Phase.DONE, reason=command.reason, handled=command.id)  # nothing is retired, nobody is waited for
     if not keyset and (step := _hurried(at)) is not None:
         return step
     if (step := at.prove(at.pending, may_revert=True, may_skip=True)) is not None:
@@ -307,6 +309,8 @@ def _retiring(at: At) -> Step:
     """Look at everything once more, in the pass that locks: there is no way back."""
     if at.seen.locked is Locked.DONE:
         return at.end(Phase.DONE)
+    if not at.entry.hurried and (step := _hurried(at)) is not None:
+        return step
     if not at.policy.may_retire and not at.entry.hurried:
         return at.wait(Reason.BLACKOUT)
     if (step := at.still_live(at.pending)) is not None:
@@ -361,14 +365,20 @@ def _needs_intervention(at: At) -> Step:
         return NeedsPerson(at.entry.reason)
     if at.entry.live_version is None:
         return at.obey(Phase.ABORTING)
-    if at.one_way:
-        if at.seen.live is None:
-            return ReadLive()
-        if at.seen.live.version < at.entry.live_version:
-            return at.wait(Reason.STALE_READ)
-        # What is live already cannot come back: keys that were handed out to decrypt only, a way back that broke off.
-        if at.seen.live.value != at.back:
-            if at.asked(CommandKind.RETIRE):
-                return at.obey(Phase.RETIRING, hurried=True)
-            return at.obey(Phase.PROMOTED, hurried=False, deadline=at.now + at.policy.proof_timeout)
+    foreign = at.entry.reason is Reason.EXTERNAL_CHANGE
+    if not (at.one_way or foreign):
+        return at.obey(Phase.REVERTING, deadline=at.now + at.policy.proof_timeout)
+    if at.seen.live is None:
+        return ReadLive()
+    if at.seen.live.version < at.entry.live_version:
+        return at.wait(Reason.STALE_READ)
+    live = at.seen.live.value
+    if at.one_way and live != at.back:
+        if at.asked(CommandKind.RETIRE):
+            return at.obey(Phase.RETIRING, hurried=True)
+        return at.obey(Phase.PROMOTED, hurried=False, deadline=at.now + at.policy.proof_timeout)
+    if foreign and live not in (at.pending, at.back):
+        return at.obey(Phase.ABORTING)  # theirs stays, and ours is locked
+    # Of what must not come back this is already live: keys that were handed out to decrypt only, a way back that broke
+    # off.
     return at.obey(Phase.REVERTING, deadline=at.now + at.policy.proof_timeout)

@@ -108,13 +108,14 @@ class At:
         assert command is not None  # noqa: S101 - it was `asked`
         return self.write(phase, reason=command.reason, handled=command.id, **changes)
 
-    def end(self, phase: Phase, **changes: Any) -> WriteJournal:
+    def end(self, phase: Phase, *, reason: Reason | None = None, **changes: Any) -> WriteJournal:
         """Write a terminal phase, without values; earlier versions are wiped next."""
         entry = self.entry
-        past = Past(entry.rotation_id, entry.occurrence, phase, entry.reason, self.now)
+        why = entry.reason if reason is None else reason
+        past = Past(entry.rotation_id, entry.occurrence, phase, why, self.now)
         nothing: dict[str, Any] = {"pending": None, "previous": None, "distributed": None}
         history = (*entry.history, past)[-HISTORY:]
-        return self.write(phase, intent=Intent.WIPE, reason=entry.reason, history=history, **nothing, **changes)
+        return self.write(phase, intent=Intent.WIPE, reason=why, history=history, **nothing, **changes)
 
     def revert(self, reason: Reason) -> Step:
         """Go back, or call a person where the previous value must not come back; the new one stays live."""

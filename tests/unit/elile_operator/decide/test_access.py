@@ -54,6 +54,55 @@ def test_the_server_says_which_namespaces_may_use_it(
 
 
 @pytest.mark.parametrize(
+    ("source", "refused"),
+    [
+        pytest.param({"kv": {"path": "elile-journal/shop/db"}}, "kv.path is 'elile-journal/shop/db'", id="a journal"),
+        pytest.param({"kv": {"path": "elile-journal"}}, "kv.path is 'elile-journal'", id="the folder"),
+        pytest.param({"kv": {"path": "elile-journal-inbox/db"}}, "kv.path is 'elile-journal-inbox/db'", id="an inbox"),
+        pytest.param(
+            {"generate": {"kv": {"path": "elile-journal/db"}, "keys": {"password": {"password": {"length": 32}}}}},
+            "generate.kv.path is 'elile-journal/db'",
+            id="written there",
+        ),
+        pytest.param(
+            {"read": {"path": "secret/data/elile-journal/db"}},
+            "read.path is 'secret/data/elile-journal/db'",
+            id="read as any path",
+        ),
+        pytest.param(
+            {"kv": {"engine": "v1", "path": "data/elile-journal/db"}},
+            "kv.path is 'data/elile-journal/db'",
+            id="read as version 1",
+        ),
+        pytest.param({"kv": {"path": "elile-journals/db"}}, None, id="another folder"),
+        pytest.param({"kv": {"path": "shop/elile-journal/db"}}, None, id="a folder of an application"),
+        pytest.param({"kv": {"engine": "v1", "path": "elile-journal/db"}}, None, id="no journal is in version 1"),
+        pytest.param({"read": {"path": "database/static-creds/elile-journal"}}, None, id="a static credential"),
+        pytest.param({"lease": {"path": "database/creds/shop"}}, None, id="a lease"),
+    ],
+)
+def test_journals_and_inboxes_of_rotations_are_no_values(source: dict[str, Any], refused: str | None) -> None:
+    observed = replace(access(vault_server()), secret=elile_secret(sources=[{"name": "main", **source}]))
+    assert check_access(observed) == (
+        Violation(
+            Reason.SPEC_INVALID,
+            f"spec.sources[main].{refused}, where VaultServer 'default' has the journals and inboxes of rotations "
+            "(spec.journal.prefix 'elile-journal' there): name the path of a value",
+        )
+        if refused
+        else None
+    )
+
+
+def test_the_server_says_where_its_journals_are() -> None:
+    server = vault_server(journal={"prefix": "team/rotations"})
+    reading = elile_secret(sources=[{"name": "main", "kv": {"path": "team/rotations/db"}}])
+    assert check_access(Access(secret=reading, server=server, labels={})) is not None
+    elsewhere = elile_secret(sources=[{"name": "main", "kv": {"path": "elile-journal/db"}}])
+    assert check_access(Access(secret=elsewhere, server=server, labels={})) is None
+
+
+@pytest.mark.parametrize(
     ("secret", "server", "want"),
     [
         pytest.param({}, {}, {}, id="defaults of the API"),

@@ -25,7 +25,7 @@ from elile.secrets.rotation.verify.crypto import make_canary, verify_keys
 from elile.secrets.rotation.verify.outcome import Outcome, Verification
 from elile.secrets.types import EncryptionKey, EncryptionKeys, KeyAlgorithm, KeyStatus
 
-__all__ = ["KeysetTarget", "destroy", "disable", "disable_old"]
+__all__ = ["KeysetTarget", "destroy", "disable", "disable_old", "oldest_replaced"]
 
 FIRST = "1"
 REPLACED = "replaced"
@@ -126,12 +126,18 @@ def disable_old(entry: Value, before: datetime) -> Value:
     A key that does not say since when (`replaced`) stays: nobody knows what it encrypted last. Raises
     SecretValidationError for no set of keys, and for what is no time.
     """
-    found = _read(entry)
-    for name, key in found.keys.items():
-        usable = name != found.primary and key.get("status") != KeyStatus.DISABLED
-        if usable and REPLACED in key and _time(name, key[REPLACED]) <= before:
+    for name, since in _replaced(_read(entry)).items():
+        if since <= before:
             entry = disable(entry, name)
     return entry
+
+
+def oldest_replaced(entry: Value) -> datetime | None:
+    """Return since when the first of the keys that only decrypt encrypts no more; None where no key says so.
+
+    Raises as `disable_old` does.
+    """
+    return min(_replaced(_read(entry)).values(), default=None)
 
 
 def destroy(entry: Value, key_id: str) -> Value:
@@ -192,6 +198,15 @@ def _read(value: Value) -> _Entry:
         raise SecretValidationError({"primary": "must be text"})
     keys: Mapping[str, Mapping[str, Any]] = json.loads(stored) if isinstance(stored, str) else stored
     return _Entry(data, primary, keys, isinstance(stored, str), parsed)
+
+
+def _replaced(entry: _Entry) -> dict[str, datetime]:
+    """Return since when keys only decrypt, by id; without those that are disabled, or do not say it."""
+    return {
+        name: _time(name, key[REPLACED])
+        for name, key in entry.keys.items()
+        if name != entry.primary and key.get("status") != KeyStatus.DISABLED and REPLACED in key
+    }
 
 
 def _time(key_id: str, stored: object) -> datetime:

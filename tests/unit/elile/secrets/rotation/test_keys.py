@@ -211,12 +211,15 @@ def test_the_primary_and_unknown_keys_stay(key_id: str, said: str) -> None:
 
 def test_old_keys_are_disabled_once_and_their_versions_stay() -> None:
     site = Site()
-    assert disable_old_keys(site.keys(), before=NOW - DAY) is False
+    assert disable_old_keys(site.keys(), before=NOW - DAY) is None
     assert site.calls == []
-    assert disable_old_keys(site.keys(), before=NOW) is True
+    assert disable_old_keys(site.keys(), before=NOW) == 2
     assert site.calls == ["journal WriteLive", "live", "journal -"]
+    noted = site.stored.read(PATH).entry
+    assert noted is not None
+    assert (noted.live_version, noted.intent) == (2, None)  # by which it is known for ours
     assert {name: key["status"] for name, key in site.held()["keys"].items()} == {"1": "disabled", "2": "primary"}
-    assert disable_old_keys(site.keys(), before=NOW + DAY) is False
+    assert disable_old_keys(site.keys(), before=NOW + DAY) is None
     assert (site.version, site.destroyed, len(site.calls)) == (2, 0, 3)
 
 

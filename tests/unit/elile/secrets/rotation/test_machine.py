@@ -397,6 +397,23 @@ def test_what_somebody_else_wrote_is_not_rolled_back() -> None:
     assert said.entry.holds_values
 
 
+@pytest.mark.parametrize("kind", [CommandKind.ABORT, CommandKind.ROLL_BACK, CommandKind.ROTATE])
+def test_a_person_ends_a_rotation_that_somebody_else_wrote_over(kind: CommandKind) -> None:
+    policy = replace(POLICY, command=Command(kind, "person/1"))
+    stuck = replace(PROMOTED, phase=Phase.NEEDS_INTERVENTION, reason=Reason.EXTERNAL_CHANGE, touched=True)
+    assert say(stuck, policy) == ReadLive()
+    assert say(stuck, policy, live=Live(BASE, PREVIOUS)) == Wait(NOW + POLICY.retry, Reason.STALE_READ)
+    for live in (FOREIGN, None):
+        entry = writes(say(stuck, policy, live=Live(BASE + 2, live)))
+        assert (entry.phase, entry.reason, entry.handled) == (Phase.ABORTING, Reason.BY_PERSON, "person/1")
+    for live in (PENDING, PREVIOUS):  # somebody has cleared it up
+        assert writes(say(stuck, policy, live=Live(BASE + 3, live))).phase is Phase.REVERTING
+    aborting = writes(say(stuck, policy, live=Live(BASE + 2, FOREIGN)))
+    locks = say(aborting, policy, live=Live(BASE + 2, FOREIGN))
+    assert isinstance(locks, WriteJournal)
+    assert locks.entry.intent is Intent.LOCK
+
+
 def test_a_command_is_obeyed_once() -> None:
     policy = replace(POLICY, command=Command(CommandKind.ABORT, "team/stop"))
     stuck = replace(ENTRY, phase=Phase.NEEDS_INTERVENTION, reason=Reason.IN_USE)
@@ -663,6 +680,29 @@ def test_in_retiring_no_missing_proof_brings_anything_back() -> None:
     policy = replace(QUICK, on_proof_timeout=OnProofTimeout.REVERT)
     step = say(at, policy, proofs=Proofs.WAITING, live=Live(BASE + 1, PENDING))
     assert step == Wait(NOW + policy.retry, Reason.AWAITING_CONSUMERS)
+
+
+@pytest.mark.parametrize("command", [Command(CommandKind.RETIRE, "person/1"), None])
+def test_retiring_that_waits_for_a_proof_or_a_blackout_can_be_hurried(command: Command | None) -> None:
+    at = replace(PROMOTED, phase=Phase.RETIRING, deadline=None)
+    held = replace(QUICK, may_retire=False)
+    policy = replace(held, command=command, retire=Retire.WHEN_PROVED if command else Retire.NOW)
+    assert say(at, held) == Wait(NOW + POLICY.retry, Reason.BLACKOUT)
+    entry = writes(say(at, policy))
+    assert (entry.phase, entry.hurried, entry.handled) == (Phase.RETIRING, True, command.id if command else "")
+    assert say(entry, policy, proofs=Proofs.WAITING) == ReadLive(), "neither is waited for any more"
+
+
+def test_a_run_of_keys_that_waits_for_a_proof_can_be_ended_since_it_retires_nothing() -> None:
+    at = replace(PROMOTED, strategy=Strategy.KEYSET, distributed=PREVIOUS)
+    policy = replace(QUICK, strategy=Strategy.KEYSET)
+    retire = replace(policy, command=Command(CommandKind.RETIRE, "person/1", Reason.SUPERSEDED))
+    assert say(at, policy, proofs=Proofs.WAITING, live=Live(BASE + 1, PENDING)) == Wait(
+        NOW + policy.retry, Reason.AWAITING_CONSUMERS
+    )
+    entry = writes(say(at, retire, proofs=Proofs.WAITING))
+    assert (entry.phase, entry.reason, entry.handled) == (Phase.DONE, Reason.SUPERSEDED, "person/1")
+    assert entry.history[-1].reason is Reason.SUPERSEDED
 
 
 def test_keys_are_not_handed_on_without_a_proof_whatever_the_policy_says() -> None:

@@ -12,7 +12,7 @@ from elile.secrets.encryption import AESGCMCipher, fernet
 from elile.secrets.errors import SecretsConfigurationError, SecretValidationError
 from elile.secrets.redact import Redacted
 from elile.secrets.rotation.journal import Strategy, Value
-from elile.secrets.rotation.targets.keyset import KeysetTarget, destroy, disable, disable_old
+from elile.secrets.rotation.targets.keyset import KeysetTarget, destroy, disable, disable_old, oldest_replaced
 from elile.secrets.rotation.verify.crypto import make_canary
 from elile.secrets.rotation.verify.outcome import Outcome
 from elile.secrets.types import EncryptionKeys, KeyAlgorithm
@@ -257,6 +257,7 @@ def test_keys_are_disabled_once_they_are_old(as_text: bool) -> None:
     assert isinstance(old.reveal()["keys"], str) is as_text
     unknown = entry(as_text=as_text)
     assert disable_old(unknown, NOW + timedelta(days=900)) is unknown
+    assert [oldest_replaced(value) for value in (pending, old, unknown)] == [NOW, None, None]
 
 
 def test_a_key_that_somebody_made_primary_again_is_not_old() -> None:
