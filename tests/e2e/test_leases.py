@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.support.clients import Client
 from tests.e2e.support.cluster import Cluster, eventually
 from tests.e2e.support.engines import Engines, serving
 from tests.e2e.support.fixtures import SYSTEM
 from tests.e2e.support.operator import Operator
-from tests.e2e.support.tenant import Tenant, pod_manifest
+from tests.e2e.support.tenant import Tenant
 from tests.support.engines import database_role
 
 pytestmark = pytest.mark.lab
-
-CLIENT = Path(__file__).parent / "support" / "client.py"
 
 
 @pytest.fixture(scope="module")
@@ -41,35 +40,6 @@ def pair(cluster: Cluster, no_operator: None, tmp_path: Path) -> Iterator[list[O
             operator.stop()
 
 
-class Client:
-    """A pod that logs in ten times a second by its mounted files."""
-
-    def __init__(self, tenant: Tenant, engines: Engines, secret: str) -> None:
-        self._tenant = tenant
-        lab = tenant.cluster.lab
-        assert lab is not None
-        body = pod_manifest(tenant.namespace, "client", secret)
-        body["spec"]["containers"][0] |= {
-            "image": lab.client_image(echo=lambda _: None),
-            "command": ["python", "-c", CLIENT.read_text(), engines.host, str(engines.postgresql.port)],
-        }
-        tenant.cluster.apply(body)
-        eventually("the client logs in", lambda: self.told().get("logins", 0) > 0, within=60)
-
-    def told(self) -> dict[str, Any]:
-        """What it said last."""
-        found = self._tenant.cluster.find("pod", "client", self._tenant.namespace) or {}
-        if found.get("status", {}).get("phase") != "Running":
-            return {}
-        lines = self._tenant.cluster.kubectl("-n", self._tenant.namespace, "logs", "client", "--tail=1").splitlines()
-        told: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-        return told
-
-    def fares_well(self) -> None:
-        told = self.told()
-        assert told["failed"] == 0, told
-
-
 def lead(operators: list[Operator]) -> Operator:
     """Return the one that leads."""
 
@@ -86,7 +56,7 @@ def lead(operators: list[Operator]) -> Operator:
 def deliver(tenant: Tenant, engines: Engines, role: str, **lease: Any) -> Client:
     tenant.want("db", {"name": "dyn", "lease": {"path": f"database/creds/{role}", **lease}}, vault={"role": "engines"})
     tenant.wait("db", "Synced")
-    return Client(tenant, engines, "db")
+    return Client(tenant, engines.host, engines.postgresql.port, "db")
 
 
 def expires(tenant: Tenant) -> str:

@@ -14,7 +14,7 @@ from lab.cluster import Lab
 from lab.control import Component
 from lab.errors import LabError
 from tests.e2e.support.cluster import Cluster, eventually
-from tests.e2e.support.fixtures import SYSTEM
+from tests.e2e.support.fixtures import SYSTEM, egress_arguments
 from tests.e2e.support.operator import Operator
 
 # What it takes from a dead leader to the next one, five times.
@@ -53,6 +53,7 @@ class Replicas:
 
     def __enter__(self) -> "Replicas":
         arguments = ("--kubeconfig", str(self.cluster.kubeconfig), "--namespace", SYSTEM)
+        arguments += egress_arguments(self.cluster)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._thread = threading.Thread(target=self._supervise, name="chaos-kubelet", daemon=True)
         try:

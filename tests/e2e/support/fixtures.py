@@ -87,13 +87,22 @@ def operator(cluster: Cluster, installed: None, tmp_path_factory: pytest.TempPat
     log = tmp_path_factory.mktemp("operator") / "operator.log"
     arguments = ("--kubeconfig", str(cluster.kubeconfig), "--namespace", SYSTEM, "--log-level", "debug")
     # Otherwise nothing that a test delivered could go with its source (spec.onMissing) for ten minutes.
-    arguments += ("--standby-lag", "5")
+    arguments += ("--standby-lag", "5", *egress_arguments(cluster))
     with running(log, *arguments) as operator:
         eventually(
             "the VaultServer is ready",
             lambda: "ServerReady" in cluster.kubectl("get", "vaultserver", "default"),
         )
         yield operator
+
+
+def egress_arguments(cluster: Cluster) -> tuple[str, ...]:
+    """Let rotations reach the servers of tests, which listen on the lab's spare ports."""
+    if cluster.lab is None:
+        return ()
+    ports = list(cluster.lab.spare_ports)
+    allowed = [{"cidr": f"{host}/32", "ports": ports} for host in (cluster.lab.gateway, "127.0.0.1")]
+    return ("--egress-allow", json.dumps(allowed))
 
 
 @pytest.fixture
