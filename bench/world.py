@@ -29,10 +29,10 @@ class World:
     folder: Path
 
     @contextmanager
-    def operator(self) -> Iterator[Operator]:
+    def operator(self, *more: str) -> Iterator[Operator]:
         """Run the operator as it runs by default: JSON log at INFO."""
         log = self.folder / f"operator-{time.monotonic_ns()}.log"
-        with running(log, "--kubeconfig", str(self.cluster.kubeconfig), "--namespace", SYSTEM) as operator:
+        with running(log, "--kubeconfig", str(self.cluster.kubeconfig), "--namespace", SYSTEM, *more) as operator:
             yield operator
 
     def apply_many(self, bodies: list[dict[str, Any]]) -> None:
