@@ -13,10 +13,10 @@ help: ## List the targets
 setup: ## Make .venv as requirements/dev.txt locks it
 	@scripts/bootstrap
 
-demo: setup ## Bring up a cluster with OpenBao, deliver a secret to a pod, change it, watch it arrive
+demo: setup ## Bring up a cluster with OpenBao, deliver a secret to a pod, then rotate a database's users under it
 	@$(PY) -m lab.demo
 
-demo-down: setup ## Stop the demo and its cluster, leave nothing behind
+demo-down: setup ## Stop the demo, its database and its cluster, leave nothing behind
 	@$(PY) -m lab.demo --down
 
 test: setup ## Everything that decides whether a change may land: lint, unit, property, golden, e2e on the lab
@@ -35,7 +35,7 @@ chaos: setup ## Full counts of faults; logs go to docs/evidence/
 	@$(PYTEST) -m chaos; rc=$$?; [ $$rc -eq 5 ] && echo "no chaos tests yet" || exit $$rc
 
 bench: setup ## Figures, never a verdict
-	@$(PY) -m bench && $(PY) -m bench.fake10k && $(PY) -m bench.client
+	@$(PY) -m bench && $(PY) -m bench.fake10k && $(PY) -m bench.client && $(PY) -m bench.rotations
 
 lint: setup ## ruff, mypy, import-linter, CRDs and locks against their sources
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache \

@@ -4,6 +4,7 @@ import os
 import secrets
 import shlex
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -56,6 +57,7 @@ class Redis(Server):
         port: int | None = None,
         tls: Tls | None = None,
         acl_file: bool = True,
+        settings: Mapping[str, str] = SETTINGS,
         echo: Echo = print,
     ) -> None:
         """With `tls` it speaks nothing else. Without `acl_file` its users are forgotten when it ends."""
@@ -63,6 +65,7 @@ class Redis(Server):
         self.acl = self.folder / "users.acl"
         self._tls = tls
         self._acl_file = acl_file
+        self._given = settings
 
     @property
     def password(self) -> str:
@@ -110,7 +113,7 @@ class Redis(Server):
         if not password.exists():
             write_private(password, secrets.token_hex(16).encode())
         users = ["user default off", f"user {ADMIN} on #{sha256(self.password.encode()).hexdigest()} ~* &* +@all"]
-        settings = {**SETTINGS, "dir": str(self.folder), "unixsocket": str(self._socket), "unixsocketperm": "700"}
+        settings = {**self._given, "dir": str(self.folder), "unixsocket": str(self._socket), "unixsocketperm": "700"}
         paths = [password]
         if self._tls is None:
             settings["port"] = str(self.port)

@@ -5,9 +5,21 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.support.fixtures import cluster, installed, kubeconfig, new_tenant, no_operator, operator, tenant
+from tests.e2e.support.pairs import asked, database, rotated
 
 # The fixtures are defined once, here, for e2e and security alike: one cluster and one operator for the whole run.
-__all__ = ["cluster", "installed", "kubeconfig", "new_tenant", "no_operator", "operator", "tenant"]
+__all__ = [
+    "asked",
+    "cluster",
+    "database",
+    "installed",
+    "kubeconfig",
+    "new_tenant",
+    "no_operator",
+    "operator",
+    "rotated",
+    "tenant",
+]
 
 FIGURES: list[str] = []
 

@@ -1,0 +1,1 @@
+"""`make demo`: what Elile does, shown step by step on a cluster of its own."""
