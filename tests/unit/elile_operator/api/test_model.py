@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elile_operator.api.elilesecret import ElileSecret
@@ -146,6 +146,8 @@ JSON = st.recursive(
 NAMES = st.sampled_from(["sources", "delivery", "vault", "address", "auth", "tls", "refresh", "limits"])
 
 
+# Drawing nested values takes seconds where the machine has other work, which says nothing about what is tested.
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.sampled_from([VaultServer, ElileSecret]), JSON, st.dictionaries(NAMES, JSON), JSON)
 def test_any_body_is_read_or_refused(kind: type[ApiObject], metadata: Any, spec: Any, status: Any) -> None:
     found: ApiObject | None = None

@@ -387,21 +387,6 @@ async def test_one_that_is_deleted_before_it_begins_lets_the_schedule_go(stage: 
     assert stage.parts.board.get(SCHEDULE) is None
 
 
-async def test_by_hand_a_rotation_does_not_wait_for_a_value(stage: RotationStage) -> None:
-    stage.plan(value={"external": {}})
-    stage.ask()
-    await stage.settle()
-    assert stage.said()[1:] == ("Aborted", "ValueDue")
-    assert stage.rotation().status.message == "nothing is staged in the inbox; write the new value there"
-    assert not stage.held()
-    assert stage.parts.board.get(SCHEDULE) is None
-    stage.vault.write("elile-journal-inbox/db", password="p2", host="h")
-    stage.ask("second")
-    await stage.settle()
-    assert stage.said("second")[0] == "Promoted"
-    assert stage.value()["password"] == "p2"
-
-
 # ── groups ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
