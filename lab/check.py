@@ -79,10 +79,10 @@ APART = tuple(
     )
 )
 # Rotations wait for grace periods and proofs, and want databases of their own.
-ROTATIONS = tuple(
-    sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "e2e").glob("test_rotation*.py"))
-) + tuple(f"tests/e2e/test_{name}.py" for name in ("job_hooks", "vault_policies", "admission_policies"))
-ELSEWHERE = tuple(f"--ignore={path}" for path in (MISTAKES, CONTRACT, *APART, *ROTATIONS))
+ROTATIONS = tuple(sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "e2e").glob("test_rotation*.py")))
+POLICIES = tuple(f"tests/e2e/test_{name}.py" for name in ("job_hooks", "vault_policies", "admission_policies"))
+FOURTH_LAB = ("--lab-name", "test-4")
+ELSEWHERE = tuple(f"--ignore={path}" for path in (MISTAKES, CONTRACT, *APART, *ROTATIONS, *POLICIES))
 # The same faults each time: `make chaos` is where others are looked for.
 SEED = ("--chaos-seed", "42")
 # Each lane is worked off in order, the lanes beside each other; a lab belongs to one lane.
@@ -95,12 +95,12 @@ LANES = (
     (Suite("services", ("tests/services",)), Suite("fault", ("tests/fault",))),
     (Suite("e2e", ("tests/e2e", "tests/security"), ON_LAB, ELSEWHERE),),
     (Suite("e2e apart", APART, ON_LAB, THIRD_LAB),),
+    (Suite("e2e rotation", ROTATIONS, ON_LAB, FOURTH_LAB),),
     (
         Suite("mistakes", (MISTAKES,), ON_LAB, SECOND_LAB),
         Suite("contract", (CONTRACT,), ON_LAB, SECOND_LAB),
         Suite("chaos samples", (CONVERGENCE, "tests/chaos"), ON_LAB, (*SECOND_LAB, *SEED)),
-        # Last of the longest lane: more labs at one time than three, and two cores are too slow for all of them.
-        Suite("e2e rotation", ROTATIONS, ON_LAB, SECOND_LAB),
+        Suite("policies", POLICIES, ON_LAB, SECOND_LAB),
     ),
 )
 
