@@ -3,10 +3,13 @@
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from elile.secrets.errors import SecretsConfigurationError
+from elile.secrets.rotation.egress import EgressRule
 
 __all__ = ["EgressAllow", "LogFormat", "LogLevel", "Scope", "Settings"]
 
@@ -54,6 +57,14 @@ class EgressAllow(BaseModel):
     host: str | None = None
     ports: tuple[int, ...]
     namespaces: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _has_a_meaning(self) -> Self:
+        try:
+            EgressRule.of(ports=self.ports, cidr=self.cidr, host=self.host)
+        except SecretsConfigurationError as e:
+            raise ValueError(e.detail) from None
+        return self
 
 
 class Settings(BaseSettings):

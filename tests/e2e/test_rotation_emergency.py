@@ -167,5 +167,5 @@ def test_an_entry_of_the_administrator_that_is_not_there_is_named(rotated: Rotat
     target, path = rotated.spec()["apply"], f"{rotated.tenant.namespace}/nowhere"
     target["postgresql"]["admin"] = {"path": path}
     assert refused(rotated, "PathNotFound", apply=target) == (
-        f"the administrator's entry secret/{path} does not exist: write it, or correct admin"
+        f"the administrator's entry secret/{path} does not exist: write it, or correct spec.apply.postgresql.admin"
     )

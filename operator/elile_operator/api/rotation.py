@@ -122,7 +122,7 @@ class RotationConsumers(StatusModel):
     total: int | None = Field(None, description="Running pods that use the value.")
     current: int | None = Field(None, description="Pods that are proved to use the new value.")
     stale: Annotated[tuple[str, ...], ListType("atomic")] = Field(
-        (), description="Up to ten pods that are not, as namespace/name."
+        (), description="Up to ten pods of this namespace that are not."
     )
 
 

@@ -152,7 +152,7 @@ class RotationScheduleStatus(StatusModel):
     last_drift_time: Time | None = Field(None, description="When the value was verified between runs last.")
     live_path: LivePath | None = Field(None, description="The entry that the last run began with.")
     other_readers: Annotated[tuple[str, ...], ListType("atomic")] = Field(
-        (), description="Up to ten other ElileSecrets that read the entry, as namespace/name."
+        (), description="Up to ten other ElileSecrets of this namespace that read the entry, and how many of others do."
     )
 
 

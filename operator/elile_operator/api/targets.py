@@ -210,3 +210,8 @@ class Apply(SpecModel):
         found = self.postgresql or self.mariadb or self.redis
         assert found is not None  # noqa: S101 - exactly one of them is there
         return found
+
+    @property
+    def kind(self) -> str:
+        """Name of the member that is there."""
+        return next(name for name in TARGETS if getattr(self, name) is not None)

@@ -1,17 +1,19 @@
-"""What a run may do at each of its steps: the spec, the time, and what is asked of it just then."""
+"""What keeps a run from starting, and what it may do at each of its steps: the spec, the time, what is asked of it."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from elile.secrets.rotation.journal import Owner, Phase
 from elile.secrets.rotation.policy import OnProofTimeout, Policy, Retire
-from elile_operator.api.rotation import RetireMode
-from elile_operator.api.rotationschedule import RotationScheduleSpec
+from elile_operator.api.reasons import Reason
+from elile_operator.api.rotation import RetireMode, Rotation
+from elile_operator.api.rotationschedule import RotationSchedule, RotationScheduleSpec
+from elile_operator.controllers.groups import Groups
 from elile_operator.decide.due import Calendar, closes_of
 from elile_operator.decide.orders import Order
 from elile_operator.delivery.targets import strategy_of
 
-__all__ = ["RETRY", "allow"]
+__all__ = ["RETRY", "allow", "keep"]
 
 RETRY = timedelta(seconds=10)
 _RETIRE = {
@@ -19,6 +21,23 @@ _RETIRE = {
     RetireMode.SKIP_GRACE: Retire.SKIP_GRACE,
     RetireMode.NOW: Retire.NOW,
 }
+
+
+def keep(
+    schedule: RotationSchedule, calendar: Calendar, rotation: Rotation, groups: Groups, now: datetime
+) -> tuple[tuple[Reason, str], timedelta] | None:
+    """Return what keeps a run from starting now, and when to look again; None: it may, and has its group."""
+    urgent = rotation.spec.compromised or rotation.spec.retire is RetireMode.NOW
+    closes = closes_of(rotation, calendar)
+    if closes is not None and now >= closes:
+        text = f"the window of this occurrence closed at {closes:%Y-%m-%dT%H:%M:%SZ}, before the run could start"
+        return (Reason.WINDOW_CLOSED, text), timedelta(0)
+    blackout = calendar.blackout(now)
+    if blackout is not None and not urgent:
+        until = blackout.closes(now)
+        return (Reason.BLACKOUT, f"blackout {blackout.name!r} is open until {until:%Y-%m-%dT%H:%M:%SZ}"), until - now
+    waits = None if urgent else groups.take(schedule, now)
+    return None if waits is None else ((Reason.WAITING_FOR_GROUP, waits[0]), waits[1])
 
 
 def allow(

@@ -1,6 +1,7 @@
 """One run of one schedule: the parts of the rotation engine, and its passes in a thread, step by step."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from elile_operator.api import verify
 from elile_operator.api.reasons import Reason
 from elile_operator.api.rotation import VerificationStatus
 from elile_operator.api.rotationschedule import RotationSchedule
-from elile_operator.api.targets import MariaDBApply, PostgreSQLApply, RedisApply
+from elile_operator.api.targets import Apply, MariaDBApply, PostgreSQLApply, RedisApply
 from elile_operator.decide.place import Place
 from elile_operator.decide.readers import Reader
 from elile_operator.decide.violation import Violation
@@ -60,6 +61,8 @@ class RunState:
     entry: JournalEntry | None = None
     verification: list[VerificationStatus] = field(default_factory=list)
     detail: str = ""  # of the last hook that did not pass
+    conflicts: int = 0  # in a row
+    tries: Counter[tuple[str, str]] = field(default_factory=Counter)  # of job hooks, by phase and name
     told: Phase | None = None  # the last phase that the statuses tell of
     refusal: Violation | None = None  # of the last preflight
     waits_for: tuple[tuple[Reader, str], ...] = ()
@@ -229,7 +232,7 @@ class _Admin:
     def _read(self) -> AdminEntry:
         apply = self._ground.schedule.spec.apply
         assert apply is not None  # noqa: S101 - only targets ask for it
-        mount, path = apply.target.admin.mount or self._ground.admin_mount, apply.target.admin.path
+        mount, path = self._where(apply)
         found = self._ground.calls.call(
             f"{mount}/data/{path}", lambda client, token: client.kv2_read(token, mount=mount, path=path)
         )
@@ -250,17 +253,21 @@ class _Admin:
         except TargetNotAllowedError as e:
             return Violation(Reason.TARGET_NOT_ALLOWED, e.detail)
         except SecretNotFoundError:
-            where = f"{apply.target.admin.mount or self._ground.admin_mount}/{apply.target.admin.path}"
             return Violation(
-                Reason.PATH_NOT_FOUND, f"the administrator's entry {where} does not exist: write it, or correct admin"
+                Reason.PATH_NOT_FOUND,
+                f"the administrator's entry {'/'.join(self._where(apply))} does not exist: write it, or correct "
+                f"spec.apply.{apply.kind}.admin",
             )
         except SecretAccessDeniedError:
-            where = f"{apply.target.admin.mount or self._ground.admin_mount}/{apply.target.admin.path}"
             return Violation(
                 Reason.PERMISSION_DENIED,
-                f"role {self._ground.place.role!r} may not read the administrator's entry {where}: allow read on it",
+                f"role {self._ground.place.role!r} may not read the administrator's entry "
+                f"{'/'.join(self._where(apply))}, which spec.apply.{apply.kind}.admin names: allow read on it",
             )
         return None
+
+    def _where(self, apply: Apply) -> tuple[str, str]:
+        return apply.target.admin.mount or self._ground.admin_mount, apply.target.admin.path
 
 
 class _CheckedLive:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from elile.secrets.errors import SecretsError
-from elile.secrets.rotation.journal import JournalEntry, Owner, Phase, Value
+from elile.secrets.rotation.journal import JournalEntry, Owner, Value
 from elile.secrets.rotation.journal import rotation_id as make_id
 from elile.secrets.rotation.verify.outcome import Verification
 from elile_operator.api import verify
@@ -21,7 +21,16 @@ from elile_operator.controllers.status import apply_status
 from elile_operator.controllers.world import World
 from elile_operator.decide.orders import label_of
 from elile_operator.decide.place import Place, explain_rotator, find_place, recorded_place
-from elile_operator.decide.readers import Counted, Followed, Reader, can_follow, count, has_followed, read_readers
+from elile_operator.decide.readers import (
+    Counted,
+    Followed,
+    Reader,
+    can_follow,
+    count,
+    has_followed,
+    name_others,
+    read_readers,
+)
 from elile_operator.decide.violation import Violation
 from elile_operator.engine import ObjectKey
 from elile_operator.kube.client import KubeClient
@@ -48,7 +57,7 @@ class RunJob(Protocol):
         rotation_id: str,
         hook: verify.Hook,
         value: Value,
-        phase: Phase | None,
+        attempt: str,
         *,
         loop: asyncio.AbstractEventLoop,
     ) -> Verification: ...
@@ -109,9 +118,11 @@ class Grounds:
 
         def run_job(hook: verify.Hook, value: Value) -> Verification:
             entry = state.entry
-            phase = entry.phase if entry is not None else None
+            phase = entry.phase.value if entry is not None else ""
+            state.tries[phase, hook.name] += 1
+            attempt = f"{phase}/{state.tries[phase, hook.name]}"
             rotation_id = entry.rotation_id if entry is not None else ""
-            return self._run_job(schedule, rotation_id, hook, value, phase, loop=loop)
+            return self._run_job(schedule, rotation_id, hook, value, attempt, loop=loop)
 
         return Ground(
             schedule=schedule,
@@ -203,6 +214,12 @@ class Grounds:
         cluster = self._servers.cluster(ground.place.server) or ""
         schedule = ground.schedule
         return can_follow(self.readers(ground.place, cluster), schedule.spec.promote, schedule.metadata.namespace or "")
+
+    def other_readers(self, ground: Ground) -> tuple[str, ...]:
+        """Name who else reads the live path; those of other namespaces are counted."""
+        schedule = ground.schedule
+        readers = self.readers(ground.place, self._servers.cluster(ground.place.server) or "")
+        return name_others(readers, schedule.metadata.namespace or "", schedule.spec.secret_ref.name)
 
     async def waits_for(self, ground: Ground, state: RunState) -> tuple[tuple[Reader, str], ...]:
         """Return the readers that a run waits for now."""

@@ -1,9 +1,8 @@
 """Job hooks of a run: whose they are, and which try it is; called from the engine's thread."""
 
 import asyncio
-from collections import Counter
 
-from elile.secrets.rotation.journal import Phase, Value
+from elile.secrets.rotation.journal import Value
 from elile.secrets.rotation.verify.outcome import Verification
 from elile_operator.api import verify
 from elile_operator.api.rotationschedule import RotationSchedule
@@ -19,14 +18,13 @@ __all__ = ["HookJobs"]
 class HookJobs:
     """Runs the containers of hooks in the tenant's namespace.
 
-    What is left of a try whose process died is found by its key; the count of tries may begin anew after a restart,
-    since each that ended has been cleared away.
+    `attempt` tells the tries of a run apart. What is left of one whose process died is found by it; their count may
+    begin anew after a restart, since each that ended has been cleared away.
     """
 
     def __init__(self, runner: JobRunner, *, world: World) -> None:
         self._runner = runner
         self._world = world
-        self._tries: Counter[tuple[str, str, str]] = Counter()
 
     def run(
         self,
@@ -34,15 +32,15 @@ class HookJobs:
         rotation_id: str,
         hook: verify.Hook,
         value: Value,
-        phase: Phase | None,
+        attempt: str,
         *,
         loop: asyncio.AbstractEventLoop,
     ) -> Verification:
         """Run one try and return what came of it. Blocks, and must not be called in the loop's own thread."""
-        return asyncio.run_coroutine_threadsafe(self._run(schedule, rotation_id, hook, value, phase), loop).result()
+        return asyncio.run_coroutine_threadsafe(self._run(schedule, rotation_id, hook, value, attempt), loop).result()
 
     async def _run(
-        self, schedule: RotationSchedule, rotation_id: str, hook: verify.Hook, value: Value, phase: Phase | None
+        self, schedule: RotationSchedule, rotation_id: str, hook: verify.Hook, value: Value, attempt: str
     ) -> Verification:
         meta, job = schedule.metadata, hook.job
         assert job is not None  # noqa: S101 - the caller looked
@@ -55,8 +53,6 @@ class HookJobs:
             ),
             None,
         )
-        which = (rotation_id or meta.uid, phase.value if phase is not None else "", hook.name)
-        self._tries[which] += 1
         return await self._runner.run(
             HookJob(
                 namespace=key.namespace,
@@ -65,7 +61,7 @@ class HookJobs:
                 owner_kind="Rotation" if owner is not None else "RotationSchedule",
                 hook=hook.name,
                 stage=(hook.stage or verify.VerifyStage.PENDING).value,
-                attempt_key="/".join((*which[:2], str(self._tries[which]))),
+                attempt_key=f"{rotation_id or meta.uid}/{attempt}",
                 service_account=schedule.spec.vault.service_account_name,
                 image=job.image,
                 command=job.command,

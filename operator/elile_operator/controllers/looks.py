@@ -46,7 +46,8 @@ class BetweenRuns:
             return Sight(violation=ground, again=LOOK_AGAIN)
         if busy:
             return Sight()
-        sight = Sight(violation=self._grounds.check_readers(ground))
+        violation = self._grounds.check_readers(ground)
+        sight = Sight(violation=violation, other_readers=self._grounds.other_readers(ground))
         try:
             if schedule.spec.value.external is not None:
                 again = self._grounds.poll_interval(ground.place)

@@ -9,18 +9,18 @@ from elile.secrets.rotation.journal import TERMINAL, JournalEntry, Owner, Phase
 from elile.secrets.rotation.journal import Reason as Cause
 from elile.secrets.rotation.steps import Finished, NeedsPerson, Wait
 from elile_operator.api.reasons import Reason
-from elile_operator.api.rotation import RetireMode, Rotation, RotationResult, Trigger
+from elile_operator.api.rotation import Rotation, RotationResult, Trigger
 from elile_operator.api.rotationschedule import RotationSchedule
 from elile_operator.controllers import finalizer
-from elile_operator.controllers.allowing import RETRY, allow
+from elile_operator.controllers.allowing import RETRY, allow, keep
 from elile_operator.controllers.board import Board, Standing
 from elile_operator.controllers.driving import Driver, Ground, RunState
 from elile_operator.controllers.grounds import Grounds
 from elile_operator.controllers.groups import Groups
 from elile_operator.controllers.reports import Reports
 from elile_operator.controllers.world import World
-from elile_operator.decide.causes import BY_HOOK, explain_cause
-from elile_operator.decide.due import Calendar, closes_of, read_calendar
+from elile_operator.decide.causes import BY_HOOK, REMEDIES, explain_cause
+from elile_operator.decide.due import Calendar, read_calendar
 from elile_operator.decide.orders import (
     BEFORE_PROMOTED,
     Answer,
@@ -41,6 +41,7 @@ from elile_operator.kube.resources import ROTATION_SCHEDULES
 __all__ = ["Errands", "RotationController"]
 
 AGAIN_AFTER_CONFLICT = timedelta(seconds=0.3)
+CONFLICTS = 10  # in a row, until it is told
 LOOK_AGAIN = timedelta(seconds=30)
 _GOING = BEFORE_PROMOTED | {Phase.ABORTING, Phase.REVERTING, Phase.RETIRING}
 
@@ -131,11 +132,20 @@ class RotationController:
             leaving=self._grounds.leaves(key, schedule),
         )
         try:
-            return await self._look(at)
-        except (SecretConflictError, KubeConflictError):
+            result = await self._look(at)
+        except KubeConflictError:
             return Result.after(AGAIN_AFTER_CONFLICT)
+        except SecretConflictError as e:
+            state.conflicts += 1
+            if state.conflicts < CONFLICTS:
+                return Result.after(AGAIN_AFTER_CONFLICT)
+            # Not an answer that was lost, nor a standby: somebody else keeps changing the same journal or account.
+            why = Violation(Reason.JOURNAL_CONFLICT, f"{ground.place.where}: {e.safe_text}")
+            return await self._held_up(schedule, self._open(key), why)
         except SecretsError as e:
             return await self._held_up(schedule, self._open(key), self._grounds.explain(e, ground.place))
+        state.conflicts = 0
+        return result
 
     # ── one look ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -156,7 +166,7 @@ class RotationController:
             return Result.after(timedelta(0))
         if order.active is None:
             return await self._rest(at)
-        if (hold := self._may_not_start(at, order.active)) is not None:
+        if (hold := keep(at.schedule, at.calendar, order.active, self._groups, self._clock.now())) is not None:
             why, delay = hold
             if why[0] is Reason.WINDOW_CLOSED:
                 await self._reports.finish(abort([order.active], why), entry)
@@ -242,8 +252,9 @@ class RotationController:
         return await self._rest(at)
 
     async def _needs_person(self, at: _Pass, order: Order, end: NeedsPerson) -> Result:
-        reason, message = explain_cause(end.reason, end.detail or at.state.detail)
-        note = f"{message}; nothing was removed: look, then make a Rotation with action RollBack, Abort or Rotate"
+        reason, message = explain_cause(end.reason, end.detail or (at.state.detail if end.reason in BY_HOOK else ""))
+        remedy = REMEDIES.get(end.reason, "look, then make a Rotation with action RollBack, Abort or Rotate")
+        note = f"{message}; nothing was removed: {remedy.format(journal=at.ground.place.journal)}"
         if order.active is not None:
             answer = Answer(
                 rotation=order.active, result=RotationResult.NEEDS_INTERVENTION, reason=reason, message=note
@@ -264,23 +275,6 @@ class RotationController:
             return Result.after(timedelta(0) if left < at.asked else RETRY)
         self._states.pop(at.key, None)
         return Result.done()
-
-    # ── who may ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _may_not_start(self, at: _Pass, rotation: Rotation) -> tuple[tuple[Reason, str], timedelta] | None:
-        now = self._clock.now()
-        urgent = rotation.spec.compromised or rotation.spec.retire is RetireMode.NOW
-        closes = closes_of(rotation, at.calendar)
-        if closes is not None and now >= closes:
-            text = f"the window of this occurrence closed at {closes:%Y-%m-%dT%H:%M:%SZ}, before the run could start"
-            return (Reason.WINDOW_CLOSED, text), timedelta(0)
-        blackout = at.calendar.blackout(now)
-        if blackout is not None and not urgent:
-            until = blackout.closes(now)
-            text = f"blackout {blackout.name!r} is open until {until:%Y-%m-%dT%H:%M:%SZ}"
-            return (Reason.BLACKOUT, text), until - now
-        waits = None if urgent else self._groups.take(at.schedule, now)
-        return None if waits is None else ((Reason.WAITING_FOR_GROUP, waits[0]), waits[1])
 
     # ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

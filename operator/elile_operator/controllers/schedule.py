@@ -15,6 +15,7 @@ from elile_operator.api.meta import (
     TRIGGER_ANNOTATION,
     FieldManager,
 )
+from elile_operator.api.model import InvalidObject
 from elile_operator.api.reasons import Reason
 from elile_operator.api.rotating import ExternalStart
 from elile_operator.api.rotation import Action, Rotation, Trigger
@@ -26,7 +27,7 @@ from elile_operator.controllers.world import World
 from elile_operator.decide.conditions import find
 from elile_operator.decide.due import Calendar, Due, Run, anchor_of, read_calendar, what_is_due
 from elile_operator.decide.due import Seen as SeenTimes
-from elile_operator.decide.orders import is_open
+from elile_operator.decide.orders import is_open, label_of
 from elile_operator.decide.schedule_status import (
     Live,
     Seen,
@@ -48,6 +49,8 @@ __all__ = ["Looks", "ScheduleController", "Sight"]
 
 log = logging.getLogger(__name__)
 
+# Who deletes what has the name of a run wakes the schedule; this is for what it was not told of.
+NAME_IS_TAKEN = timedelta(minutes=1)
 LONGEST = timedelta(hours=6)  # a clock that is set must not be noticed only in a year
 
 
@@ -62,6 +65,7 @@ class Sight:
     adopted: bool = False
     ours: Live | None = None  # what is live now, by the journal: no run, or none that is remembered, has told of it
     disabled: str | None = None  # what was done to old keys of a set
+    other_readers: tuple[str, ...] | None = None
     again: timedelta | None = None
 
 
@@ -136,12 +140,14 @@ class ScheduleController:
                 rotations=rotations,
                 staged=sight.staged is not None,
                 drifted=sight.drifted.replace(microsecond=0) if sight.drifted else None,
+                other_readers=sight.other_readers if sight.other_readers is not None else schedule.status.other_readers,
             ),
             now,
         )
         await self._tell(schedule, status)
         await self._clear_away(schedule, rotations)
-        waits = [due.next - now if due.next is not None else None, sight.again]
+        taken = due.run is not None and due.run.trigger is Trigger.SCHEDULE and label is None and not stuck
+        waits = [due.next - now if due.next is not None else None, sight.again, NAME_IS_TAKEN if taken else None]
         delays = [wait for wait in waits if wait is not None]
         return Result.after(max(timedelta(0), min([*delays, LONGEST])))
 
@@ -167,14 +173,16 @@ class ScheduleController:
         by_age = run.trigger is Trigger.MAX_AGE
         if by_age and any(is_open(r) and r.spec.action is Action.ROTATE for r in rotations):
             return None, None, 0
-        await self._create(schedule, run)
+        if not await self._create(schedule, run):
+            return None, None, 0
         if run.trigger is not Trigger.SCHEDULE:
             return None, None, 0
         if due.missed:
             await self._say(schedule, Reason.MISSED_RUN, f"occurrence {run.label} runs late", warning=True)
         return run.label, run.at.replace(microsecond=0), 1 if due.missed else 0
 
-    async def _create(self, schedule: RotationSchedule, run: Run) -> None:
+    async def _create(self, schedule: RotationSchedule, run: Run) -> bool:
+        """Make the Rotation, if it is not there; False where something else has its name, which uses nothing up."""
         meta = schedule.metadata
         body: Json = {
             "apiVersion": API_VERSION,
@@ -201,9 +209,23 @@ class ScheduleController:
                 ROTATIONS, meta.namespace, body, manager=FieldManager.ROTATIONSCHEDULE_STATUS
             )
         except KubeExistsError:
-            return  # another process, or this one before its status was written
+            return await self._is_for(schedule, run)
         self._world.rotations.observe(made)
         await self._say(schedule, Reason.ROTATION_SCHEDULED, f"made Rotation {run.name} for {run.label}")
+        return True
+
+    async def _is_for(self, schedule: RotationSchedule, run: Run) -> bool:
+        """Whether the Rotation of that name is the run: another process made it, or this one before its status."""
+        try:
+            body = await self._kube.get(ROTATIONS, schedule.metadata.namespace, run.name)
+            found: Rotation | None = Rotation.from_body(body)
+        except (KubeNotFoundError, InvalidObject):
+            found = None
+        if found is not None and found.spec.action is Action.ROTATE and label_of(found) == run.label:
+            return True
+        note = f"Rotation {run.name} is not the run for {run.label}, and has its name: delete it, and the run is made"
+        await self._say(schedule, Reason.MISSED_RUN, note, warning=True)
+        return False
 
     async def _adopt(self, schedule: RotationSchedule, version: int) -> None:
         note = f"version {version} was written by somebody else, is verified, and counts from now on"

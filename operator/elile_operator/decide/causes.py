@@ -7,7 +7,7 @@ from elile.secrets.rotation.journal import Phase
 from elile.secrets.rotation.journal import Reason as Cause
 from elile_operator.api.reasons import Reason
 
-__all__ = ["BY_HOOK", "CAUSES", "explain_cause", "explain_undoing"]
+__all__ = ["BY_HOOK", "CAUSES", "REMEDIES", "explain_cause", "explain_undoing"]
 
 CAUSES: Mapping[Cause, tuple[Reason, str]] = MappingProxyType(
     {
@@ -26,11 +26,11 @@ CAUSES: Mapping[Cause, tuple[Reason, str]] = MappingProxyType(
         Cause.IN_USE: (Reason.NEEDS_INTERVENTION, "the account of the old value is needed by the live one"),
         Cause.JOURNAL_FORMAT: (
             Reason.JOURNAL_CONFLICT,
-            "the journal was written by a version of Elile that this one cannot read; run that version",
+            "the journal was written by a version of Elile that this one cannot read",
         ),
         Cause.JOURNAL_LOST: (
             Reason.JOURNAL_CONFLICT,
-            "the journal of a rotation that was under way is gone; look at the target, then make a Rotation by hand",
+            "the journal of a rotation that was under way is gone",
         ),
         Cause.LIVE_UNREADABLE: (Reason.VERSION_DELETED, "the live path holds no value; write one, then rotate"),
         Cause.MANAGED_ELSEWHERE: (Reason.MANAGED_ELSEWHERE, "another schedule or rotator owns the journal of the path"),
@@ -68,6 +68,14 @@ CAUSES: Mapping[Cause, tuple[Reason, str]] = MappingProxyType(
 )
 
 # Where what a hook has said is the reason.
+# What a person does where a Rotation by hand would meet the same again. `{journal}` is where that is kept.
+REMEDIES: Mapping[Cause, str] = MappingProxyType(
+    {
+        Cause.JOURNAL_FORMAT: "run the version of the operator that wrote {journal}",
+        Cause.JOURNAL_LOST: "undelete the last version of {journal}, then make a Rotation; where it cannot be "
+        "undeleted, see that what is live logs in, delete the metadata of {journal}, and make a Rotation",
+    }
+)
 BY_HOOK = frozenset({Cause.VERIFICATION_FAILED, Cause.VERIFICATION_INCONCLUSIVE})
 
 

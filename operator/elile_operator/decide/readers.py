@@ -12,9 +12,10 @@ from elile_operator.api.rotating import Promote
 from elile_operator.decide.conditions import condition
 from elile_operator.decide.violation import Violation
 
-__all__ = ["Counted", "Followed", "Reader", "can_follow", "count", "has_followed", "read_readers"]
+__all__ = ["Counted", "Followed", "Reader", "can_follow", "count", "has_followed", "name_others", "read_readers"]
 
 NAMED = 3  # names in a message
+LISTED = 10  # names in a status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +183,14 @@ def count(readers: Sequence[Reader], live_version: int | None, namespace: str) -
     behind = [r for r in readers if live_version is not None and r.version < live_version]
     current = sum(reader.current for reader in readers if reader not in behind)
     stale = [name for reader in readers if reader.namespace == namespace for name in reader.stale]
-    return Counted(sum(reader.total for reader in readers), current, tuple(stale)[:10])
+    return Counted(sum(reader.total for reader in readers), current, tuple(stale)[:LISTED])
+
+
+def name_others(readers: Sequence[Reader], namespace: str, own: str) -> tuple[str, ...]:
+    """Return up to ten other ElileSecrets of `namespace` that read the path, and how many there are elsewhere."""
+    names = sorted({r.name for r in readers if r.namespace == namespace and r.name != own})[:LISTED]
+    elsewhere = len({(r.namespace, r.name) for r in readers if r.namespace != namespace})
+    return (*names, *([f"{elsewhere} of other namespaces"] if elsewhere else []))
 
 
 def _named(readers: Sequence[Reader], namespace: str) -> str:

@@ -27,7 +27,8 @@ from elile_operator.api import checks, verify
 from elile_operator.api.endpoints import ClientTls
 from elile_operator.api.httpcheck import HttpAuth, HttpCheck
 from elile_operator.api.rotationschedule import RotationScheduleSpec
-from elile_operator.delivery.targets import credential_fields, mariadb_endpoint, postgresql_endpoint, redis_tls
+from elile_operator.api.targets import MariaDBApply, PostgreSQLApply
+from elile_operator.delivery.targets import credential_fields, redis_tls
 
 __all__ = ["Check", "OnTry", "RunJob", "build_hooks", "timed", "wants_negative"]
 
@@ -129,14 +130,11 @@ class _Builder:
 
     def _postgresql(self, check: checks.PostgreSQLCheck, seconds: float) -> Check:
         target = self._spec.apply.postgresql if self._spec.apply else None
-        base = postgresql_endpoint(target) if target else None
-        elsewhere = base is None or (check.host is not None and check.host != base.host)
-        port = check.port or (5432 if elsewhere or base is None else base.port)
-        trust = _trust(check.tls, target.tls if target and not elsewhere else None)
+        host, port, trust = _where(check, target, 5432)
         endpoint = PostgreSQLEndpoint(
-            host=check.host or (base.host if base else ""),
+            host=host,
             port=port,
-            database=check.database or (base.database if base else "postgres"),
+            database=check.database or (target.database if target else "postgres"),
             ca_pem=trust.ca_bundle,
             server_name=trust.server_name,
             allow_plain=trust.allow_plain,
@@ -153,14 +151,11 @@ class _Builder:
 
     def _mariadb(self, check: checks.MariaDBCheck, seconds: float) -> Check:
         target = self._spec.apply.mariadb if self._spec.apply else None
-        base = mariadb_endpoint(target) if target else None
-        elsewhere = base is None or (check.host is not None and check.host != base.host)
-        port = check.port or (3306 if elsewhere or base is None else base.port)
-        trust = _trust(check.tls, target.tls if target and not elsewhere else None)
+        host, port, trust = _where(check, target, 3306)
         endpoint = MariaDBEndpoint(
-            host=check.host or (base.host if base else ""),
+            host=host,
             port=port,
-            database=check.database or (base.database if base else ""),
+            database=check.database or (target.database if target else None) or "",
             ca_pem=trust.ca_bundle,
             server_name=trust.server_name,
             allow_plain=trust.allow_plain,
@@ -217,6 +212,15 @@ class _Builder:
             key=check.key,
         )
         return lambda value: verify_tls(wanted, value, self._dialer, now=self._now())
+
+
+def _where(
+    check: checks.PostgreSQLCheck | checks.MariaDBCheck, target: PostgreSQLApply | MariaDBApply | None, default: int
+) -> tuple[str, int, ClientTls]:
+    """Return host, port and trust: those of the target, but for what the check says, and for another host."""
+    if target is None or check.host not in (None, target.host):
+        return check.host or "", check.port or default, _trust(check.tls, None)
+    return target.host, check.port or target.port, _trust(check.tls, target.tls)
 
 
 def _trust(own: ClientTls | None, inherited: ClientTls | None) -> ClientTls:

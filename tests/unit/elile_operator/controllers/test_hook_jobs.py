@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from elile.secrets.redact import Redacted
-from elile.secrets.rotation.journal import Phase, Value
+from elile.secrets.rotation.journal import Value
 from elile.secrets.rotation.verify.outcome import Verification
 from elile_operator.controllers.jobs import HookJobs
 from elile_operator.decide.jobs import HookJob
@@ -39,24 +39,22 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RotationStage]
     stage.parts.close()
 
 
-async def ran(stage: RotationStage, rotation_id: str, phase: Phase | None, times: int = 1) -> list[HookJob]:
+async def ran(stage: RotationStage, rotation_id: str, attempt: str) -> HookJob:
     runner = Runner()
     jobs = HookJobs(runner, world=stage.world)  # type: ignore[arg-type] # as far as it is used
     schedule = stage.world.schedule(SCHEDULE)
     assert schedule is not None
     loop = asyncio.get_running_loop()
-    for _ in range(times):
-        found = await asyncio.to_thread(
-            jobs.run, schedule, rotation_id, schedule.spec.verify[0], VALUE, phase, loop=loop
-        )
-        assert found is PASSED
-    assert all(value is VALUE for _, value in runner.ran)
-    return [job for job, _ in runner.ran]
+    hook = schedule.spec.verify[0]
+    assert await asyncio.to_thread(jobs.run, schedule, rotation_id, hook, VALUE, attempt, loop=loop) is PASSED
+    ((job, value),) = runner.ran
+    assert value is VALUE
+    return job
 
 
 async def test_it_is_the_runs(stage: RotationStage) -> None:
     stage.edit(ROTATIONS, "shop", "run", lambda body: body.update(status={"rotationID": "id-1"}))
-    (job,) = await ran(stage, "id-1", Phase.APPLIED)
+    job = await ran(stage, "id-1", "Applied/1")
     assert (job.namespace, job.owner_kind, job.rotation, job.rotation_uid) == ("shop", "Rotation", "run", "uid-run")
     assert (job.hook, job.stage, job.attempt_key) == ("check", "Pending", "id-1/Applied/1")
     assert (job.image, job.command, job.args, job.env) == ("check:1", ("c",), ("d",), (("A", "b"),))
@@ -65,11 +63,19 @@ async def test_it_is_the_runs(stage: RotationStage) -> None:
 
 @pytest.mark.parametrize("rotation_id", ["", "id-of-one-that-is-gone"])
 async def test_without_a_rotation_it_is_the_schedules(stage: RotationStage, rotation_id: str) -> None:
-    (job,) = await ran(stage, rotation_id, None)
+    job = await ran(stage, rotation_id, "/1")
     assert (job.owner_kind, job.rotation, job.rotation_uid) == ("RotationSchedule", "weekly", "uid-weekly")
     assert job.attempt_key == f"{rotation_id or 'uid-weekly'}//1"
 
 
-async def test_tries_are_told_apart(stage: RotationStage) -> None:
-    jobs = await ran(stage, "id-1", Phase.GRACE, times=3)
-    assert [job.attempt_key for job in jobs] == ["id-1/Grace/1", "id-1/Grace/2", "id-1/Grace/3"]
+async def test_tries_are_told_apart(stage: RotationStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def run(*given: object, **_: object) -> Verification:
+        asked.append(given[-1])
+        return Verification.inconclusive("no pod") if len(asked) < 3 else PASSED
+
+    monkeypatch.setattr(HookJobs, "run", run)
+    stage.parts = stage.new_parts()
+    await stage.settle()
+    assert asked == ["Applied/1", "Applied/2", "Applied/3"]

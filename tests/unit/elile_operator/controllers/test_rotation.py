@@ -9,6 +9,7 @@ import pytest
 from elile.secrets.errors import SecretConflictError, SecretsUnavailableError
 from elile.secrets.rotation.journal import Phase
 from elile.secrets.rotation.verify.outcome import Verification
+from elile_operator.controllers.rotation import CONFLICTS as CONFLICTS_UNTIL_TOLD
 from elile_operator.engine import ObjectKey, Result
 from elile_operator.kube.errors import KubeError
 from elile_operator.kube.resources import ELILE_SECRETS, ROTATION_SCHEDULES, ROTATIONS
@@ -274,6 +275,30 @@ async def test_one_call_that_fails_is_made_again(
     well(stage)
 
 
+async def test_who_meets_the_same_conflict_again_and_again_is_told(
+    stage: RotationStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = [True]
+    original = type(stage.vault).kv2_write
+
+    def write(fake: Any, *args: Any, **kwargs: Any) -> int:
+        if theirs[0]:
+            raise SecretConflictError("the role 'a' is changed by another rotation")
+        return original(fake, *args, **kwargs)
+
+    monkeypatch.setattr(type(stage.vault), "kv2_write", write)
+    stage.plan()
+    stage.ask()
+    looks = [await stage.run() for _ in range(CONFLICTS_UNTIL_TOLD)]
+    assert looks[:-1] == [Result.after(timedelta(seconds=0.3))] * (CONFLICTS_UNTIL_TOLD - 1)
+    assert looks[-1] == Result.after(timedelta(seconds=10)), "and it is not asked for three times a second any more"
+    assert stage.said() == ("Pending", None, "JournalConflict")
+    assert stage.rotation().status.message == "secret/db: the role 'a' is changed by another rotation"
+    theirs[0] = False
+    await finish(stage)
+    well(stage)
+
+
 @pytest.mark.parametrize("nth", range(1, 9))
 async def test_a_write_whose_answer_is_lost_is_not_made_twice(
     stage: RotationStage, monkeypatch: pytest.MonkeyPatch, nth: int
@@ -385,6 +410,21 @@ async def test_one_that_is_deleted_before_it_begins_lets_the_schedule_go(stage: 
     assert await stage.settle() == Result.done()
     assert not stage.held()
     assert stage.parts.board.get(SCHEDULE) is None
+
+
+async def test_a_journal_that_was_deleted_is_a_persons_to_bring_back(stage: RotationStage) -> None:
+    stage.plan()
+    stage.ask()
+    await stage.settle()
+    assert stage.said()[0] == "Promoted"
+    stage.vault.delete("elile-journal/db", max(stage.vault._entries["secret", "elile-journal/db"]))
+    await stage.settle()
+    assert stage.said()[1:] == ("NeedsIntervention", "JournalConflict")
+    assert stage.rotation().status.message == (
+        "the journal of a rotation that was under way is gone; nothing was removed: undelete the last version of "
+        "secret/elile-journal/db, then make a Rotation; where it cannot be undeleted, see that what is live logs in, "
+        "delete the metadata of secret/elile-journal/db, and make a Rotation"
+    )
 
 
 # ── groups ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ from elile_operator.controllers.schedule import LONGEST
 from elile_operator.engine import ObjectKey, Result
 from elile_operator.kube.client import Json
 from elile_operator.kube.resources import ELILE_SECRETS, ROTATION_SCHEDULES, ROTATIONS
+from tests.fakes.api import elile_secret
 from tests.unit.elile_operator.controllers.rotation_stage import SCHEDULE, RotationStage, rotating
 
 DAY = 24 * 3600.0
@@ -55,6 +56,37 @@ async def test_first_sight_rotates_nothing_and_says_when(stage: RotationStage) -
     assert ready(stage) == ("True", "RotationScheduled")
 
 
+@pytest.mark.parametrize("theirs", [{"action": "DryRun"}, {}], ids=["of another action", "of a person, for itself"])
+async def test_what_has_the_name_of_a_run_does_not_use_it_up(stage: RotationStage, theirs: Json) -> None:
+    stage.plan(**DAILY)
+    await look(stage)
+    await stage.clock.advance(3 * 3600.0)
+    name = "weekly-31557780"
+    stage.ask(name, **theirs)
+    assert await look(stage) == Result.after(timedelta(minutes=1))
+    assert "lastScheduleLabel" not in status(stage)
+    assert [note for _, reason, note, _ in stage.events.told if reason == "MissedRun"] == [
+        f"Rotation {name} is not the run for 2030-01-01T03:00[Etc/UTC], and has its name: "
+        "delete it, and the run is made"
+    ]
+    stage.remove(ROTATIONS, "shop", name)
+    await look(stage)
+    assert status(stage)["lastScheduleLabel"] == "2030-01-01T03:00[Etc/UTC]"
+    body = stage.kube.find(ROTATIONS, "shop", name)
+    assert body is not None
+    assert body["metadata"]["annotations"]["elile.io/trigger"] == "Schedule"
+
+
+async def test_who_else_reads_the_value_is_told(stage: RotationStage) -> None:
+    for namespace, name in (("shop", "web"), ("shop", "job"), ("other", "a"), ("other", "b")):
+        body = elile_secret(name, namespace=namespace, uid=f"uid-{namespace}-{name}")
+        body["status"] = {**(stage.kube.find(ELILE_SECRETS, "shop", "db") or {})["status"]}
+        stage.put(ELILE_SECRETS, body)
+    stage.plan(promote={"undeclared": "5s"})
+    await look(stage)
+    assert status(stage)["otherReaders"] == ["job", "web", "2 of other namespaces"]
+
+
 async def test_what_is_due_is_made_once(stage: RotationStage) -> None:
     stage.plan(**DAILY)
     await look(stage)
@@ -92,8 +124,10 @@ async def test_a_name_that_is_taken_is_the_lock(stage: RotationStage) -> None:
     with pytest.raises(Exception, match="status rotationschedules"):
         await look(stage)
     (name,) = made(stage)
+    theirs = stage.kube.find(ROTATIONS, "shop", name)
+    assert theirs is not None
     stage.remove(ROTATIONS, "shop", name)
-    stage.kube.put(ROTATIONS, {"metadata": {"namespace": "shop", "name": name}, "spec": {}})
+    stage.kube.put(ROTATIONS, theirs)  # which this process was not told of
     await look(stage)
     assert made(stage) == [name, name], "it was asked for again, and the API server said no"
     assert status(stage)["lastScheduleLabel"] == "2030-01-01T03:00[Etc/UTC]"
