@@ -545,6 +545,42 @@ async def test_one_that_comes_after_its_window_does_not_begin(stage: RotationSta
     assert stage.journal() is None
 
 
+async def test_nothing_is_retired_in_a_blackout(stage: RotationStage) -> None:
+    await in_grace(stage, blackouts=[{"name": "soon", "schedule": "5 0 * * *", "duration": "1h"}])
+    await stage.clock.advance(600.0)
+    assert await stage.settle() == Result.after(timedelta(seconds=10))
+    assert stage.said() == ("Grace", None, "Blackout")
+    await stage.clock.advance(3600.0)
+    await stage.settle()
+    assert stage.said() == ("Done", "Succeeded", "Promoted")
+
+
+async def test_who_reads_without_a_proof_keeps_it_from_beginning(stage: RotationStage) -> None:
+    stage.plan(promote={"undeclared": "Refuse"})
+    stage.ask()
+    await stage.settle()
+    assert stage.said()[1:] == ("Aborted", "ProofUndeclared")
+    assert stage.rotation().status.message == (
+        "ElileSecret 'db' says nothing of how its consumers prove that they use a new value: declare "
+        "spec.consumers.proof there, or say in spec.promote.undeclared how long to wait for them"
+    )
+    assert stage.journal() is None
+
+
+async def test_an_administrator_is_sent_nowhere_but_where_his_entry_says(stage: RotationStage) -> None:
+    stage.vault.write("admin", username="root", password="p", host="db.shop", port="5432", allowed_users='["a", "b"]')
+    target = {"host": "evil.example", "database": "d", "users": ["a", "b"], "admin": {"path": "admin"}}
+    fields = {"value": "password", "username": "username"}
+    stage.plan(apply={"postgresql": target}, fields=fields)
+    stage.ask()
+    await stage.settle()
+    assert stage.said()[1:] == ("Aborted", "TargetNotAllowed")
+    assert stage.rotation().status.message == (
+        "secret/admin is not for evil.example:5432: name it there, or correct the target"
+    )
+    assert stage.journal() is None
+
+
 async def test_a_blackout_is_waited_out_but_by_an_emergency(stage: RotationStage) -> None:
     stage.plan(blackouts=[{"name": "night", "schedule": "0 0 * * *", "duration": "4h"}])
     stage.ask()

@@ -189,7 +189,9 @@ async def test_runs_that_are_over_are_cleared_away(stage: RotationStage) -> None
         done = {"result": "Aborted", "completionTime": f"{stage.clock.now():%Y-%m-%dT%H:%M:%SZ}"}
         stage.edit(ROTATIONS, "shop", name, lambda body, done=done: body.update(status=done))
         await look(stage)
-    assert list(dict.fromkeys(write.name for write in stage.kube.written("delete", ROTATIONS))) == made(stage)[:2]
+    gone = stage.kube.written("delete", ROTATIONS)
+    assert list(dict.fromkeys(write.name for write in gone)) == made(stage)[:2]
+    assert all(write.body["uid"] for write in gone), "and not another one of the name"
     assert status(stage)["lastResult"] == "Aborted"
 
 

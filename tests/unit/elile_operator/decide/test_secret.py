@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from elile_operator.api.consumers import ConsumersStatus
-from elile_operator.api.elilesecret import ElileSecret, ElileSecretStatus, SourceStatus
+from elile_operator.api.elilesecret import ElileSecret, ElileSecretStatus, SecretRotation, SourceStatus
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.fingerprint import Stamp
 from elile_operator.decide.manifest import frame
@@ -20,6 +20,7 @@ from elile_operator.decide.secret import (
     interrupted,
     is_away,
     needs_values,
+    own_part,
     plan_write,
     secret_status,
     standing,
@@ -411,6 +412,20 @@ def test_success_says_what_the_secret_holds(keys: int, sources: int, name: str, 
 )
 def test_nothing_happened_is_nothing_to_write(done: Delivered) -> None:
     assert secret_status(SETTLED, done, NOW) == SETTLED.status
+
+
+@pytest.mark.parametrize("done", [GOOD, stopped(SEALED), stopped(MISSING)], ids=["delivered", "no answer", "missing"])
+def test_what_the_rotation_tells_is_neither_written_nor_taken_away_here(done: Delivered) -> None:
+    healthy = condition("RotationHealthy", "True", "RotationScheduled", "as the schedule says")
+    told = {
+        "conditions": (*SETTLED.status.conditions, healthy),
+        "rotations": (SecretRotation(schedule="weekly", phase="Idle"),),
+        "rotation": "Idle",
+        "next_rotation_time": "2030-01-06T03:00:00Z",
+    }
+    rotated = SETTLED.model_copy(update={"status": SETTLED.status.model_copy(update=told)})
+    assert own_part(rotated.status) == SETTLED.status
+    assert secret_status(rotated, done, NOW) == secret_status(SETTLED, done, NOW)
 
 
 @pytest.mark.parametrize("violation", [MISSING, NOT_OWNED, SEALED])

@@ -77,6 +77,14 @@ def test_the_target_must_not_have_seen_the_old_user_for_a_while(cluster: Cluster
     assert cluster.asked == [OLD] * 6
 
 
+def test_a_target_that_does_not_answer_has_seen_nothing(cluster: Cluster) -> None:
+    followers = cluster.followers(timedelta(minutes=15))
+    cluster.open = [0, None, 0, 0]
+    for minute, proved in ((0, False), (10, False), (16, False), (31, True)):
+        cluster.now = NOW + timedelta(minutes=minute)
+        assert (followers.proofs(NEW, 8) is Proofs.PROVED) is proved, minute
+
+
 def test_while_somebody_has_not_followed_sessions_are_not_looked_at(cluster: Cluster) -> None:
     cluster.late = True
     assert cluster.followers(timedelta(minutes=15)).proofs(NEW, 8) is Proofs.WAITING
