@@ -55,10 +55,10 @@ class RotationStage(Stage):
         self.parts = self.new_parts()
         self.parts.connect()
 
-    def new_parts(self) -> RotatingParts:
-        """The parts of a process that has just started."""
+    def new_parts(self, *arguments: str, guarded: tuple[str, ...] = ()) -> RotatingParts:
+        """The parts of a process that has just started, with these arguments."""
         return RotatingParts(
-            Settings(_cli_parse_args=[]),
+            Settings(_cli_parse_args=list(arguments)),
             world=self.world,
             servers=self.servers,
             logins=self.logins,
@@ -68,7 +68,7 @@ class RotationStage(Stage):
             clock=self.clock,
             observer=self,
             guard=self._guard,
-            guarded=(),
+            guarded=guarded,
             account=ACCOUNT,
             runs=self.runs,
             schedules=self.schedules,

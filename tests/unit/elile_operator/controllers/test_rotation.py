@@ -556,7 +556,8 @@ async def test_nothing_is_retired_in_a_blackout(stage: RotationStage) -> None:
 
 
 async def test_who_reads_without_a_proof_keeps_it_from_beginning(stage: RotationStage) -> None:
-    stage.plan(promote={"undeclared": "Refuse"})
+    stage.edit(ELILE_SECRETS, "shop", "db", lambda body: body["spec"].pop("consumers"))
+    stage.plan()
     stage.ask()
     await stage.settle()
     assert stage.said()[1:] == ("Aborted", "ProofUndeclared")
@@ -579,6 +580,20 @@ async def test_an_administrator_is_sent_nowhere_but_where_his_entry_says(stage: 
         "secret/admin is not for evil.example:5432: name it there, or correct the target"
     )
     assert stage.journal() is None
+
+
+async def test_a_target_is_not_the_api_server(stage: RotationStage) -> None:
+    allowed = '--egress-allow=[{"cidr": "10.0.0.0/8", "ports": [5432]}]'
+    stage.parts = stage.new_parts(allowed, guarded=("10.1.2.3",))
+    stage.vault.write("admin", username="root", password="p", host="10.1.2.3", port="5432", allowed_users='["a", "b"]')
+    stage.vault.write("db", username="a", password="p1", host="h")
+    stage.delivers(2)
+    target = {"host": "10.1.2.3", "database": "d", "users": ["a", "b"], "admin": {"path": "admin"}}
+    stage.plan(apply={"postgresql": target}, fields={"value": "password", "username": "username"})
+    stage.ask()
+    await stage.settle()
+    assert stage.said()[1:] == ("Aborted", "PreflightFailed")
+    assert "10.1.2.3:5432 leads to 10.1.2.3, which egress.allow does not list" in str(stage.rotation().status.message)
 
 
 async def test_a_blackout_is_waited_out_but_by_an_emergency(stage: RotationStage) -> None:
