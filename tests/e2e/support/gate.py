@@ -59,13 +59,14 @@ class Gate:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        mode = self.mode  # as it was when the client came: a test changes it while the hands are shaken
         with contextlib.suppress(OSError), client:
-            if self.mode in (Mode.OPEN, Mode.HELD):
+            if mode in (Mode.OPEN, Mode.HELD):
                 self._tunnel(client)
-            elif self.mode is not Mode.CLOSED:
+            elif mode is not Mode.CLOSED:
                 with self._context.wrap_socket(client, server_side=True) as secure:
                     secure.recv(65536)
-                    ANSWERS[self.mode](secure)
+                    ANSWERS[mode](secure)
 
     def _tunnel(self, client: socket.socket) -> None:
         with socket.create_connection(self._target, timeout=10) as server:
