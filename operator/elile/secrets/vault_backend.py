@@ -13,9 +13,9 @@ from elile.secrets.errors import (
 from elile.secrets.protocol import Capabilities, Reading, Ref, Version, VersionedCapabilities
 from elile.secrets.redact import Redacted
 from elile.secrets.types import SecretMetadata
-from elile.secrets.vault_session import VaultSession
+from elile.secrets.vault_session import VaultCalls, VaultSession
 
-__all__ = ["STAGING", "KV1Backend", "KV2Backend"]
+__all__ = ["STAGING", "KV1Backend", "KV2Backend", "KV2Entries"]
 
 # Staged values stand beside what readers may read, so that a policy for their own paths does not show them.
 STAGING = "elile-staging"
@@ -23,7 +23,38 @@ STAGING = "elile-staging"
 MAX_BYTES = 1024 * 1024 - 4096
 
 
-class KV2Backend:
+class KV2Entries:
+    """Entries of version 2 of the KV engine at one mount, whoever sees to the login."""
+
+    def __init__(self, session: VaultCalls, *, mount: str = "secret") -> None:
+        self._calls = session
+        self._mount = mount
+
+    def read(self, path: str, *, version: str | None = None) -> Reading:
+        """Return one version. Raises SecretVersionNotFoundError for one that is no number."""
+        number = None if version is None else _number(version, path)
+        return _reading(self._read(path, number))
+
+    def write(self, path: str, data: Mapping[str, Any], *, expect: str | None = None) -> Reading:
+        """Write the next version. `expect` "" writes only where nothing was ever written."""
+        cas = None if expect is None else 0 if expect == "" else _number(expect, path)
+        number = self._write(path, data, cas)
+        return Reading(Redacted(dict(data)), SecretMetadata(version=str(number), source="vault"))
+
+    def _read(self, path: str, version: int | None) -> KVValue:
+        return self._calls.call(
+            f"{self._mount}/data/{path}",
+            lambda client, token: client.kv2_read(token, mount=self._mount, path=path, version=version),
+        )
+
+    def _write(self, path: str, data: Mapping[str, Any], cas: int | None) -> int:
+        return self._calls.call(
+            f"{self._mount}/data/{path}",
+            lambda client, token: client.kv2_write(token, mount=self._mount, path=path, data=data, cas=cas),
+        )
+
+
+class KV2Backend(KV2Entries):
     """Version 2 of the KV engine: versions, check-and-set, and staging at sibling paths."""
 
     name = "vault"
@@ -33,8 +64,8 @@ class KV2Backend:
     )
 
     def __init__(self, session: VaultSession, *, mount: str = "secret") -> None:
+        super().__init__(session, mount=mount)
         self._session = session
-        self._mount = mount
 
     @property
     def session(self) -> VaultSession:
@@ -46,11 +77,6 @@ class KV2Backend:
         """Where the engine is mounted."""
         return self._mount
 
-    def read(self, path: str, *, version: str | None = None) -> Reading:
-        """Return one version. Raises SecretVersionNotFoundError for one that is no number."""
-        number = None if version is None else _number(version, path)
-        return _reading(self._read(path, number))
-
     def version(self, path: str) -> str:
         """Return the number of the current version. Needs the right to read the metadata of the path."""
         found = self._session.call(
@@ -58,12 +84,6 @@ class KV2Backend:
             lambda client, token: client.kv2_metadata(token, mount=self._mount, path=path),
         )
         return str(found.current)
-
-    def write(self, path: str, data: Mapping[str, Any], *, expect: str | None = None) -> Reading:
-        """Write the next version. `expect` "" writes only where nothing was ever written."""
-        cas = None if expect is None else 0 if expect == "" else _number(expect, path)
-        number = self._write(path, data, cas)
-        return Reading(Redacted(dict(data)), SecretMetadata(version=str(number), source=self.name))
 
     def check(self) -> None:
         """Log in, if that was not done yet, and ask for the token's state."""
@@ -128,18 +148,6 @@ class KV2Backend:
             raise SecretConflictError(
                 f"version {now.version} is current, and {expect.id} was expected", path=path
             ) from None
-
-    def _read(self, path: str, version: int | None) -> KVValue:
-        return self._session.call(
-            f"{self._mount}/data/{path}",
-            lambda client, token: client.kv2_read(token, mount=self._mount, path=path, version=version),
-        )
-
-    def _write(self, path: str, data: Mapping[str, Any], cas: int | None) -> int:
-        return self._session.call(
-            f"{self._mount}/data/{path}",
-            lambda client, token: client.kv2_write(token, mount=self._mount, path=path, data=data, cas=cas),
-        )
 
 
 class KV1Backend:

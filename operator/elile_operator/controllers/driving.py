@@ -22,6 +22,7 @@ from elile.secrets.rotation.targets.admin import AdminEntry, TargetNotAllowedErr
 from elile.secrets.rotation.targets.external import ExternalTarget
 from elile.secrets.rotation.verify.hooks import Judged
 from elile.secrets.rotation.verify.outcome import Outcome, Verification
+from elile.secrets.vault_backend import KV2Entries
 from elile_operator.api import verify
 from elile_operator.api.reasons import Reason
 from elile_operator.api.rotation import VerificationStatus
@@ -33,7 +34,7 @@ from elile_operator.decide.violation import Violation
 from elile_operator.delivery.followers import ClusterFollowers, Quiet, Readers
 from elile_operator.delivery.hooks import OnTry, build_hooks, wants_negative
 from elile_operator.delivery.targets import build_target
-from elile_operator.sources.rotator import RotatorCalls, RotatorEntries
+from elile_operator.sources.rotator import RotatorCalls
 
 __all__ = ["Driver", "Ground", "RunState"]
 
@@ -148,7 +149,7 @@ class Driver:
         admin = _Admin(ground)
         inbox = KVInbox(ground.calls, mount=place.mount, path=place.path, prefix=f"{place.prefix}-inbox")
         target = build_target(spec, admin=admin.read, inbox=inbox, dialer=dialer)
-        backend = RotatorEntries(ground.calls, mount=place.mount)
+        backend = KV2Entries(ground.calls, mount=place.mount)
         live = KVLive(backend, ground.calls, mount=place.mount, path=place.path, prefix=place.prefix)
         return Parts(
             path=place.path,

@@ -5,16 +5,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from elile.secrets.errors import SecretAccessDeniedError, SecretsUnavailableError
-from elile.secrets.protocol import Reading
-from elile.secrets.redact import Redacted, SecretStr
-from elile.secrets.types import SecretMetadata
+from elile.secrets.redact import SecretStr
 from elile.secrets.vault import VaultClient
 from elile_operator.decide.violation import Violation
 from elile_operator.kube.errors import KubeError
 from elile_operator.sources.identity import Identity, IdentityError
 from elile_operator.sources.logins import Logins
 
-__all__ = ["RotatorCalls", "RotatorEntries", "RotatorRefusedError"]
+__all__ = ["RotatorCalls", "RotatorRefusedError"]
 
 T = TypeVar("T")
 
@@ -64,29 +62,3 @@ class RotatorCalls:
             raise SecretsUnavailableError(
                 "the API server gave no answer to the request for a token of the rotator's ServiceAccount"
             ) from None
-
-
-class RotatorEntries:
-    """Entries of the KV engine, version 2, in one mount: their current versions, and writes that compare."""
-
-    def __init__(self, calls: RotatorCalls, *, mount: str) -> None:
-        self._calls = calls
-        self._mount = mount
-
-    def read(self, path: str, *, version: str | None = None) -> Reading:
-        """Return a version, the current one for None. Raises SecretsError."""
-        number = int(version) if version is not None else None
-        found = self._calls.call(
-            f"{self._mount}/data/{path}",
-            lambda client, token: client.kv2_read(token, mount=self._mount, path=path, version=number),
-        )
-        return Reading(found.data, SecretMetadata(version=str(found.version), source="vault"))
-
-    def write(self, path: str, data: dict[str, object], *, expect: str | None = None) -> Reading:
-        """Write the next version, if `expect` is the current one. Raises SecretConflictError and other SecretsError."""
-        cas = int(expect) if expect else 0 if expect == "" else None
-        number = self._calls.call(
-            f"{self._mount}/data/{path}",
-            lambda client, token: client.kv2_write(token, mount=self._mount, path=path, data=data, cas=cas),
-        )
-        return Reading(Redacted(dict(data)), SecretMetadata(version=str(number), source="vault"))

@@ -8,11 +8,12 @@ import pytest
 
 from elile.secrets.errors import SecretAccessDeniedError, SecretConflictError, SecretsUnavailableError
 from elile.secrets.redact import SecretStr
+from elile.secrets.vault_backend import KV2Entries
 from elile_operator.api.reasons import Reason
 from elile_operator.decide.violation import Violation
 from elile_operator.kube.errors import KubeUnavailableError
 from elile_operator.sources.identity import IdentityError
-from elile_operator.sources.rotator import RotatorCalls, RotatorEntries, RotatorRefusedError
+from elile_operator.sources.rotator import RotatorCalls, RotatorRefusedError
 from tests.fakes.clock import FakeClock
 from tests.fakes.vault import FakeVault
 
@@ -42,7 +43,7 @@ def login() -> Login:
     return Login(FakeVault(FakeClock()))
 
 
-def entries(login: Login, namespace: str | None = None) -> RotatorEntries:
+def entries(login: Login, namespace: str | None = None) -> KV2Entries:
     calls = RotatorCalls(
         login,  # type: ignore[arg-type] # as far as it is used
         IDENTITY,  # type: ignore[arg-type] # nobody looks at it here
@@ -50,7 +51,7 @@ def entries(login: Login, namespace: str | None = None) -> RotatorEntries:
         loop=asyncio.get_running_loop(),
         on_behalf_of="shop/weekly",
     )
-    return RotatorEntries(calls, mount="secret")
+    return KV2Entries(calls, mount="secret")
 
 
 async def test_an_entry_is_read_by_the_one_login_on_behalf_of_the_schedule(login: Login) -> None:
