@@ -27,7 +27,6 @@ from elile_operator.decide.orders import (
     Order,
     abort,
     give_order,
-    is_open,
     is_under_way,
     trigger_of,
 )
@@ -106,7 +105,7 @@ class RotationController:
     async def reconcile(self, key: ObjectKey) -> Result:
         """Go on with what is under way, or begin what is asked for."""
         schedule = self._world.schedule(key)
-        open_ = self._open(key)
+        open_ = self._world.open_rotations(key)
         if schedule is None:
             self._forget(key)
             return await self._without_schedule(key, open_)
@@ -141,9 +140,11 @@ class RotationController:
                 return Result.after(AGAIN_AFTER_CONFLICT)
             # Not an answer that was lost, nor a standby: somebody else keeps changing the same journal or account.
             why = Violation(Reason.JOURNAL_CONFLICT, f"{ground.place.where}: {e.safe_text}")
-            return await self._held_up(schedule, self._open(key), why)
+            return await self._held_up(schedule, self._world.open_rotations(key), why)
         except SecretsError as e:
-            return await self._held_up(schedule, self._open(key), self._grounds.explain(e, ground.place))
+            return await self._held_up(
+                schedule, self._world.open_rotations(key), self._grounds.explain(e, ground.place)
+            )
         state.conflicts = 0
         return result
 
@@ -183,7 +184,7 @@ class RotationController:
     async def _not_ours(self, at: _Pass, entry: JournalEntry) -> Result:
         other = f"{entry.owner.namespace}/{entry.owner.name}".strip("/")
         text = f"the journal {at.ground.place.journal} belongs to {other!r}: delete one of the two, or release it there"
-        await self._reports.finish(abort(self._open(at.key), (Reason.MANAGED_ELSEWHERE, text)), None)
+        await self._reports.finish(abort(self._world.open_rotations(at.key), (Reason.MANAGED_ELSEWHERE, text)), None)
         return await self._rest(at)
 
     async def _begin(self, at: _Pass, rotation: Rotation) -> None:
@@ -229,7 +230,7 @@ class RotationController:
 
     async def _is_taken(self, at: _Pass, order: Order, end: Wait) -> Result | None:
         """End a run whose value another one has taken: it would wait for the next, and leave that one's run without."""
-        active = self._current(order.active)
+        active = self._world.current(order.active)
         if active is None or end.reason is not Cause.INBOX_EMPTY or trigger_of(active) is not Trigger.STAGED:
             return None
         text = "AlreadyDone: another run has taken what was staged"
@@ -269,7 +270,7 @@ class RotationController:
         self._board.post(at.key, None)
         await self._grounds.record(at.schedule, at.ground.place)
         await self._let_go(at.schedule)
-        left = {rotation.metadata.name for rotation in self._open(at.key)}
+        left = {rotation.metadata.name for rotation in self._world.open_rotations(at.key)}
         if left and not at.leaving:
             # A look that ended nothing would end nothing at once again.
             return Result.after(timedelta(0) if left < at.asked else RETRY)
@@ -293,9 +294,9 @@ class RotationController:
         progress = Progress(
             entry=entry, verification=tuple(at.state.verification), detail=at.state.detail, counted=counted, why=why
         )
-        if (active := self._current(order.active)) is not None:
+        if (active := self._world.current(order.active)) is not None:
             await self._reports.tell(active, in_progress(active, progress, self._clock.now()))
-        if (commander := self._current(order.commander)) is not None:
+        if (commander := self._world.current(order.commander)) is not None:
             await self._reports.tell(commander, commanding(commander, progress, self._clock.now()))
         await self._queue_up(order)
         overlaps = entry.phase in (Phase.PROMOTED, Phase.GRACE, Phase.DISTRIBUTING)
@@ -317,7 +318,7 @@ class RotationController:
 
     async def _tell_waiting(self, at: _Pass, order: Order, end: Wait | None) -> None:
         """What is looked at before a run begins gave no answer yet."""
-        active = self._current(order.active)
+        active = self._world.current(order.active)
         if end is None or active is None:
             return
         reason, message = explain_cause(end.reason, at.state.detail if end.reason in BY_HOOK else "")
@@ -332,7 +333,7 @@ class RotationController:
         turn = order.active or order.commander
         name = f"Rotation {turn.metadata.name!r}" if turn is not None else "the run that is under way"
         for rotation in order.waiting:
-            if (found := self._current(rotation)) is not None:
+            if (found := self._world.current(rotation)) is not None:
                 why = (Reason.ROTATION_SCHEDULED, f"it waits for {name}, which goes first")
                 await self._reports.tell(found, waiting(found, why))
 
@@ -366,7 +367,7 @@ class RotationController:
             "the same name goes on with it"
         )
         await self._reports.orphaned(at.schedule, text)
-        if (active := self._current(order.active)) is not None:
+        if (active := self._world.current(order.active)) is not None:
             await self._reports.finish(abort([active], (Reason.JOURNAL_ORPHANED, text)), None)
         self._board.post(at.key, None)
         await self._let_go(at.schedule)
@@ -374,22 +375,10 @@ class RotationController:
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _open(self, key: ObjectKey) -> list[Rotation]:
-        return [rotation for rotation in self._world.rotations_of(key) if is_open(rotation)]
-
     def _order(self, at: _Pass, entry: JournalEntry | None) -> Order:
-        open_ = self._open(at.key)
+        open_ = self._world.open_rotations(at.key)
         ids = self._grounds.rotation_ids(at.ground.place, open_)
         return give_order(open_, ids, entry, leaving=self._grounds.leaves(at.key, at.schedule))
-
-    def _current(self, rotation: Rotation | None) -> Rotation | None:
-        """Return a Rotation as it is known now, None for one that is gone or over."""
-        if rotation is None:
-            return None
-        meta = rotation.metadata
-        found = self._world.rotations.get(ObjectKey(meta.namespace or "", meta.name))
-        same = isinstance(found, Rotation) and found.metadata.uid == meta.uid and is_open(found)
-        return found if same and isinstance(found, Rotation) else None
 
     async def _hold(self, at: _Pass) -> None:
         if body := await finalizer.hold(self._kube, ROTATION_SCHEDULES, self._world.schedule(at.key) or at.schedule):

@@ -15,6 +15,7 @@ from elile_operator.api.targets import RedisApply
 from elile_operator.api.vaultserver import VaultServer
 from elile_operator.controllers.managed import ManagedSecrets
 from elile_operator.controllers.packed import PackedSecret
+from elile_operator.decide.orders import is_open
 from elile_operator.decide.pods import PodView, Workload, read_pod
 from elile_operator.decide.schedule_status import IDLE
 from elile_operator.engine import Change, Entry, ObjectKey, ObjectStore
@@ -116,6 +117,20 @@ class World:
         found = (self.rotations.get(key) for key in self.rotations.by("schedule", schedule))
         readable = [rotation for rotation in found if isinstance(rotation, Rotation)]
         return sorted(readable, key=lambda r: (r.metadata.creation_timestamp or _NEVER, r.metadata.name))
+
+    def open_rotations(self, schedule: ObjectKey) -> list[Rotation]:
+        """Return those of them that have not ended."""
+        return [rotation for rotation in self.rotations_of(schedule) if is_open(rotation)]
+
+    def current(self, rotation: Rotation | None) -> Rotation | None:
+        """Return a Rotation as it is known now; None for one that has ended, is gone or is another one by now."""
+        if rotation is None:
+            return None
+        meta = rotation.metadata
+        found = self.rotations.get(ObjectKey(meta.namespace or "", meta.name))
+        if not isinstance(found, Rotation) or found.metadata.uid != meta.uid:
+            return None
+        return found if is_open(found) else None
 
     def readers(self, cluster: str, path: str) -> list[ElileSecret]:
         """Return the ElileSecrets that have read a path of a Vault, by their status."""
