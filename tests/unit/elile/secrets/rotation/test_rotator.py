@@ -38,6 +38,7 @@ from elile.secrets.rotation.generators import api_key
 from elile.secrets.rotation.journal import Phase, Reason, Value, encode
 from elile.secrets.rotation.place import place_of
 from elile.secrets.rotation.ports import Fence
+from elile.secrets.rotation.rotator import NEWS_INTERVAL
 from elile.secrets.rotation.steps import Applied, Stage
 from elile.secrets.rotation.targets.external import ExternalTarget
 from elile.secrets.rotation.verify.outcome import Outcome, Verification
@@ -62,7 +63,9 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
-        await asyncio.sleep(0.001)
+        # The look for what else was scheduled goes on while a rotation waits for its thread: of that, hardly any time may
+        # pass, or a window closes over a rotation on a machine that is busy.
+        await asyncio.sleep(0.02 if seconds <= NEWS_INTERVAL else 0.001)
 
 
 class Store(MemoryBackend):
