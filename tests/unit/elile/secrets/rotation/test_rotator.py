@@ -63,8 +63,8 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
-        # The look for what else was scheduled goes on while a rotation waits for its thread: of that, hardly any time may
-        # pass, or a window closes over a rotation on a machine that is busy.
+        # The look for what else was scheduled goes on while a rotation waits for its thread: hardly any of that
+        # time may pass, or a window closes over a rotation on a machine that is busy.
         await asyncio.sleep(0.02 if seconds <= NEWS_INTERVAL else 0.001)
 
 
