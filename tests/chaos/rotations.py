@@ -133,11 +133,10 @@ class Clients:
     def told(team: Team) -> dict[str, Any]:
         """Return what a client said last."""
         try:
-            text = team.rotating.cluster.kubectl("-n", team.namespace, "logs", "client", "--tail=1")
+            line = team.rotating.cluster.last_line("client", team.namespace)
         except AssertionError:
             return {}
-        lines = text.splitlines()
-        told: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+        told: dict[str, Any] = json.loads(line) if line else {}
         return told
 
     def add_up(self, report: Report) -> None:

@@ -26,6 +26,7 @@ def scene(operator: Operator, new_tenant: Callable[[], Tenant]) -> Iterator[Scen
     scene.put("fine", value="fine")
     tenant.want("fine")
     tenant.wait("fine", "Synced")
+    eventually("the event", lambda: tenant.events("fine"))
     try:
         yield scene
     finally:
@@ -43,10 +44,6 @@ def gate(scene: Scene) -> Iterator[Gate]:
     scene.gate = gate
     yield gate
     gate.close()
-
-
-def events(scene: Scene, reason: str) -> list[str]:
-    return [e["note"] for e in scene.tenant.events("db") if e["reason"] == reason]
 
 
 def untouched(scene: Scene) -> tuple[object, object, object]:
@@ -71,8 +68,7 @@ def test_a_mistake_is_named_harms_nobody_and_its_end_is_noticed(scene: Scene, ca
     assert tenant.condition("db", "Stalled")["status"] == case.reason.effect.stalled
     assert tenant.condition("db", "Synced")["status"] == case.reason.effect.synced
     assert tenant.data("db") == good, "the last good content stays"
-    eventually("the event", lambda: events(scene, case.reason))
-    assert events(scene, case.reason) == [condition["message"]]
+    assert tenant.notes("db", case.reason) == [condition["message"]]
     assert untouched(scene) == others
 
     case.cured(scene)
@@ -102,14 +98,14 @@ def test_a_server_that_is_away_costs_nothing_but_freshness(scene: Scene, gate: G
     tenant.want("later", vault={"server": scene.own})
     unknown = tenant.wait("later", case.reason)
     assert unknown["status"] == "Unknown"
-    assert events(scene, "ReadStale") == [stale["message"]]
+    assert tenant.notes("db", "ReadStale") == [stale["message"]]
     writes = json.dumps(tenant.elile("db")["status"])
 
     case.cured(scene)
     eventually("it is cured", lambda: tenant.condition("db", "Synced")["reason"] == "Synced", within=CURED_WITHIN)
     tenant.wait("later", "Synced")
     assert writes != json.dumps(tenant.elile("db")["status"])
-    assert events(scene, "ReadStale") == [stale["message"]]
+    assert tenant.notes("db", "ReadStale") == [stale["message"]]
 
 
 def server_reason(scene: Scene, reason: str) -> dict[str, str] | None:

@@ -80,7 +80,7 @@ def test_objects_go_while_vault_is_away(tenant: Tenant, gate: Gate) -> None:
         for name in ("own", "merged", "retained"):
             tenant.wait(name, "Synced")
         gate.mode = Mode.CLOSED
-        eventually("it is lost", lambda: "VaultUnreachable" in cluster.kubectl("get", "vaultserver", server))
+        eventually("it is lost", lambda: cluster.reason(server) == "VaultUnreachable")
         began = time.monotonic()
         cluster.kubectl("-n", tenant.namespace, "delete", "elilesecret", "--all", f"--timeout={GONE_WITHIN:.0f}s")
         assert time.monotonic() - began < GONE_WITHIN

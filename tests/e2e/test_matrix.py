@@ -81,7 +81,7 @@ class ClusterScene:
 
     def outcomes(self) -> dict[str, Outcome]:
         """Return how each cell is now; both lists are of one moment, nearly."""
-        secrets, objects = (self._all(kind) for kind in ("secrets", "elilesecrets"))
+        secrets, objects = (self._all(kind) for kind in ("secret", "elilesecret"))
         found = {}
         for cell in CELLS:
             body = secrets.get(target(cell))
@@ -90,8 +90,7 @@ class ClusterScene:
         return found
 
     def _all(self, kind: str) -> dict[str, dict[str, Any]]:
-        text = self._kubectl("get", kind, "-o", "json")
-        return {item["metadata"]["name"]: item for item in json.loads(text)["items"]}
+        return {item["metadata"]["name"]: item for item in self.tenant.cluster.all(kind, self.tenant.namespace)}
 
     def _kubectl(self, *arguments: str) -> str:
         return self.tenant.cluster.kubectl("-n", self.tenant.namespace, *arguments)

@@ -151,9 +151,7 @@ def test_without_the_right_the_command_is_named_and_with_it_the_restart_comes(
         change(tenant, "two")
         eventually("it is not allowed", lambda: restarts(tenant) == {"app": "RestartNotAllowed"})
         message = tenant.elile("db")["status"]["consumers"]["restarts"][0]["message"]
-        assert [e["note"] for e in tenant.events("db") if e["reason"] == "RestartNotAllowed"] == [
-            f"revision 2: Deployment app: {message}"
-        ]
+        assert tenant.notes("db", "RestartNotAllowed") == [f"revision 2: Deployment app: {message}"]
         assert app.generation == 1
 
         cluster.kubectl("-n", tenant.namespace, "create", "rolebinding", "lead", "--clusterrole=admin", "--user=lead")

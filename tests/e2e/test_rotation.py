@@ -31,8 +31,7 @@ def test_a_pair_of_users_is_rotated(rotated: RotatedPair) -> None:
     rotated.rotating.cluster.kubectl(
         *("-n", rotated.tenant.namespace, "wait", "--for=condition=Complete", "rotation/first", "--timeout=10s")
     )
-    expected = {"RotationStarted", "Applied", "VerificationPassed", "Promoted", "ConsumersCurrent", "Retired"}
-    assert expected <= rotated.reasons(), rotated.reasons()
+    rotated.has_events("RotationStarted", "Applied", "VerificationPassed", "Promoted", "ConsumersCurrent", "Retired")
 
 
 def test_the_next_rotation_takes_the_first_user_again(rotated: RotatedPair) -> None:
@@ -80,7 +79,7 @@ def test_a_value_that_is_not_verified_is_never_live(rotated: RotatedPair, single
         assert not rotated.database.may_log_in(rotated.pair.users[1]), "the pending user is locked"
         client.fares_well()
     assert rotated.rotating.condition("rotation", "first", "Failed")["status"] == "True"
-    assert "VerificationFailed" in rotated.reasons()
+    rotated.has_events("VerificationFailed")
 
 
 @pytest.mark.parametrize("single", [False, True], ids=["DualUser", "SingleUser"])

@@ -127,7 +127,7 @@ def test_what_is_deleted_once_the_value_is_live_leaves_both_values(
         assert rotated.works(before)
         assert rotated.works(rotated.live())
         assert (rotated.rotating.journal("db") or {})["phase"] == phase
-        assert "JournalOrphaned" in rotated.reasons("RotationSchedule", "db")
+        rotated.has_events("JournalOrphaned", kind="RotationSchedule", name="db")
         schedule = rotated.tenant.cluster.find("rotationschedule", "db", rotated.tenant.namespace)
         assert schedule is None or not schedule["metadata"].get("finalizers")
         if kind == "rotationschedule":
@@ -214,7 +214,7 @@ def test_a_namespace_goes_in_the_middle_of_a_rotation(
     cluster.kubectl("delete", "namespace", path, "--wait=false")
     eventually(
         "the namespace is gone",
-        lambda: not cluster.kubectl("get", "namespace", path, "--ignore-not-found"),
+        lambda: cluster.find("namespace", path) is None,
         within=DEADLINE + LAG,
     )
     figure.append(f"a namespace deleted in {phase}: gone after {time.monotonic() - began:.0f} s")

@@ -109,7 +109,7 @@ def refused(rotated: RotatedPair, reason: str, **spec: Any) -> str:
     status = rotated.rotating.wait_result("first", "Aborted", reason, within=90)
     assert rotated.live() == before
     assert not rotated.database.may_log_in(rotated.pair.users[1])
-    assert reason in rotated.reasons()
+    rotated.has_events(reason)
     return str(status["message"])
 
 
@@ -145,7 +145,7 @@ def test_a_rotator_without_rights_is_told_which_and_waited_for(rotated: RotatedP
         f"secret/data/elile-journal/{name}/db: permission denied; correct spec.vault, or what Vault's role and policy "
         "allow it"
     )
-    assert "PermissionDenied" in rotated.reasons()
+    rotated.has_events("PermissionDenied")
     assert rotated.live() == before
     rotated.schedule()
     rotated.rotating.wait_result("first", "Succeeded")

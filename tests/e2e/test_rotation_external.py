@@ -1,6 +1,5 @@
 """Values that somebody else makes and stages in the inbox, on a real cluster."""
 
-import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -66,8 +65,8 @@ def inbox(rotating: Rotating) -> str:
 
 def staged(rotating: Rotating) -> dict[str, bool]:
     """Which versions of the inbox there were, and whether each is destroyed."""
-    text = rotating.cluster.bao("kv", "metadata", "get", "-mount=secret", "-format=json", inbox(rotating))
-    return {n: version["destroyed"] for n, version in json.loads(text)["data"]["versions"].items()}
+    known = rotating.cluster.versions(inbox(rotating)) or {"versions": {}}
+    return {n: version["destroyed"] for n, version in known["versions"].items()}
 
 
 def condition(rotating: Rotating, type_: str) -> dict[str, Any]:
@@ -80,9 +79,7 @@ def wait_condition(rotating: Rotating, type_: str, status: str) -> dict[str, Any
 
 
 def rotations(rotating: Rotating) -> list[str]:
-    return rotating.cluster.kubectl(
-        "-n", rotating.namespace, "get", "rotations", "-o", "jsonpath={.items[*].metadata.name}"
-    ).split()
+    return [r["metadata"]["name"] for r in rotating.cluster.all("rotation", rotating.namespace)]
 
 
 def test_a_staged_value_is_taken(rotating: Rotating, api: ApiServer) -> None:
@@ -136,7 +133,7 @@ def test_a_staged_value_waits_for_its_time(rotating: Rotating, api: ApiServer) -
     while datetime.now(UTC).second > 25:  # the next time must not come before all is looked at
         time.sleep(1)
     follow(rotating, api, {"start": "AtSchedule"}, schedule="* * * * *")
-    first = rotating.schedule_status("api")["nextRotationTime"]
+    first = eventually("a time is told", lambda: rotating.schedule_status("api").get("nextRotationTime"))
     stage(rotating, api_key="two")
     eventually("it is seen", lambda: condition(rotating, "ValueDue").get("reason") == "ValueStaged")
     assert rotations(rotating) == []

@@ -1,7 +1,6 @@
 """Rotation of sets of encryption keys by objects, on a real cluster, under pods that decrypt all the time."""
 
 import base64
-import json
 import os
 import shutil
 import tempfile
@@ -50,8 +49,9 @@ def new_key() -> str:
 
 
 def stored(rotating: Rotating, path: str, version: int) -> dict[str, Any]:
-    text = rotating.cluster.bao("kv", "get", "-mount=secret", "-format=json", f"-version={version}", path)
-    data: dict[str, Any] = json.loads(text)["data"]["data"]
+    found = rotating.cluster.entry(path, version)
+    assert found is not None
+    data: dict[str, Any] = found["data"]
     return data
 
 
@@ -168,8 +168,7 @@ def test_a_key_is_destroyed_by_name_alone(rotating: Rotating) -> None:
     assert (live["keys"]["1"]["status"], "material" in live["keys"]["1"]) == ("disabled", False)
     with pytest.raises(DecryptionError, match="'1', which is not in the set"):
         cipher(live).decrypt(text)
-    told = rotating.cluster.bao("kv", "metadata", "get", "-mount=secret", "-format=json", f"{rotating.namespace}/keys")
-    versions = json.loads(told)["data"]["versions"]
+    versions = (rotating.cluster.versions(f"{rotating.namespace}/keys") or {})["versions"]
     assert {number: version["destroyed"] for number, version in versions.items()} == {
         **{str(n): True for n in range(1, live["version"])},
         str(live["version"]): False,
@@ -199,13 +198,11 @@ def test_old_keys_are_disabled_when_their_time_is_over(rotating: Rotating) -> No
     assert live["version"] == version + 1
     assert "material" in live["keys"]["1"]  # it can be enabled again
     settled(rotating)
-    found = [e for e in rotating.tenant.events("keys") if e["reason"] == "KeysDisabled"]
-    assert [e["note"] for e in found] == [
+    assert rotating.tenant.notes("keys", "KeysDisabled") == [
         "keys replaced more than 1s ago are disabled, as spec.value.keyset.disableAfter says; "
         f"version {live['version']} of the live path has them"
     ]
-    rotations = rotating.cluster.kubectl("-n", rotating.namespace, "get", "rotations", "-o", "name").split()
-    assert rotations == ["rotation.elile.io/first"]
+    assert [r["metadata"]["name"] for r in rotating.cluster.all("rotation", rotating.namespace)] == ["first"]
     rotating.ask("second", "keys")
     rotating.wait_result("second", "Succeeded")
     eventually(

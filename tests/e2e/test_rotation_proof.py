@@ -29,6 +29,11 @@ def both_work(rotated: RotatedPair, before: dict[str, object]) -> None:
     assert rotated.works(rotated.live())
 
 
+def not_ready(rotated: RotatedPair) -> dict[str, str] | None:
+    ready = rotated.rotating.condition("rotationschedule", "db", "Ready")
+    return ready if ready.get("status") == "False" else None
+
+
 def wait_held(rotated: RotatedPair) -> None:
     """Wait until the run waits, for longer than the proof may take, and says for whom."""
     rotated.rotating.wait_phase("first", "Promoted")
@@ -37,7 +42,7 @@ def wait_held(rotated: RotatedPair) -> None:
     eventually("it is told", lambda: rotated.tenant.condition("db", "RotationHealthy")["message"] == why)
     told = rotated.tenant.condition("db", "RotationHealthy")
     assert (told["status"], told["reason"]) == ("False", "AwaitingConsumers")
-    assert rotated.tenant.elile("db")["status"]["rotation"] == "Promoted"
+    eventually("its column shows it", lambda: rotated.tenant.elile("db")["status"]["rotation"] == "Promoted")
     time.sleep(5)
     status = rotated.rotating.status("first")
     assert (status["phase"], status["reason"]) == ("Promoted", "AwaitingConsumers")
@@ -110,8 +115,8 @@ def test_readers_that_declare_nothing_are_refused(rotated: RotatedPair) -> None:
     )
     assert rotated.live() == before
     assert rotated.rotating.journal("db") is None, "nothing was begun"
-    ready = rotated.rotating.condition("rotationschedule", "db", "Ready")
-    assert (ready["status"], ready["reason"]) == ("False", "ProofUndeclared")
+    ready = eventually("the schedule says so", lambda: not_ready(rotated))
+    assert ready["reason"] == "ProofUndeclared"
 
 
 def test_readers_that_declare_nothing_are_waited_for(rotated: RotatedPair) -> None:

@@ -89,9 +89,8 @@ def set_back(rotating: Rotating, operator: Operator, *names: str) -> None:
 
 def rotations(rotating: Rotating, name: str) -> dict[str, dict[str, Any]]:
     """The Rotations of a schedule, by name."""
-    text = rotating.cluster.kubectl("-n", rotating.namespace, "get", "rotations", "-o", "json")
-    found = (item for item in json.loads(text)["items"] if item["spec"]["scheduleRef"]["name"] == name)
-    return {item["metadata"]["name"]: item for item in found}
+    found = rotating.cluster.all("rotation", rotating.namespace)
+    return {item["metadata"]["name"]: item for item in found if item["spec"]["scheduleRef"]["name"] == name}
 
 
 def wait_handled(rotating: Rotating, name: str, time: datetime) -> dict[str, Any]:
@@ -109,10 +108,6 @@ def condition(rotating: Rotating, name: str, type_: str = "Ready") -> dict[str, 
 
 def wait_ready_is(rotating: Rotating, name: str, reason: str) -> dict[str, Any]:
     return eventually(f"{name} is {reason}", lambda: (c := condition(rotating, name)).get("reason") == reason and c)
-
-
-def events(rotating: Rotating, name: str, reason: str) -> list[str]:
-    return [e["note"] for e in rotating.tenant.events(name) if e["reason"] == reason]
 
 
 # ── times ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -139,11 +134,11 @@ def test_a_time_that_is_late_runs_once_and_one_that_was_missed_as_it_says(
         assert (status["trigger"], status["occurrence"]) == ("Schedule", f"{time:%Y-%m-%dT%H:%M}[Etc/UTC]")
         assert wait_handled(rotating, name, time).get("missedRuns") == lost
         assert list(rotations(rotating, name)) == [run]
-    assert [note.endswith("runs late") for note in events(rotating, "once", "MissedRun")] == [True]
+    assert [note.endswith("runs late") for note in rotating.tenant.notes("once", "MissedRun")] == [True]
     for name, time in (("skip", missed), ("window", recent)):
         assert wait_handled(rotating, name, time)["missedRuns"] == 1
         assert rotations(rotating, name) == {}
-        assert [note.endswith("passed without a run") for note in events(rotating, name, "MissedRun")] == [True]
+        assert [note.endswith("passed without a run") for note in rotating.tenant.notes(name, "MissedRun")] == [True]
     assert len(rotations(rotating, "often")) == 1  # of seven times
     assert rotations(rotating, "suspended") == {}
     assert condition(rotating, "suspended")["reason"] == "Suspended"

@@ -32,7 +32,7 @@ def slow(cluster: Cluster, gate: Gate, tenant: Tenant) -> Iterator[str]:
     body = server_manifest(cluster, name)
     body["spec"] = {**body["spec"], "address": gate.address, "poll": {"interval": "60s"}}  # type: ignore[dict-item] # a mapping
     cluster.apply(body)
-    eventually("it is ready", lambda: "ServerReady" in cluster.kubectl("get", "vaultserver", name))
+    eventually("it is ready", lambda: cluster.reason(name) == "ServerReady")
     yield name
     cluster.kubectl("delete", "vaultserver", name, "--wait=false")
 

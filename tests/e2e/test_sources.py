@@ -118,7 +118,7 @@ def test_a_certificate_is_issued_and_another_one_before_its_end(engines: Engines
     key = load_pem_private_key(data["tls.key"].encode(), None)
     public = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     assert other.public_key().public_bytes(*public) == key.public_key().public_bytes(*public)
-    assert "LeaseReplaced" in [event["reason"] for event in tenant.events("web")]
+    assert tenant.notes("web", "LeaseReplaced")
 
 
 def test_an_engine_that_refuses_is_explained(engines: Engines, tenant: Tenant) -> None:
@@ -156,6 +156,6 @@ def test_a_namespace_that_goes_takes_its_lease_along(
     # The deadline of the finalizer is two minutes; nothing here has to wait for it.
     eventually(
         "the namespace is gone",
-        lambda: not tenant.cluster.kubectl("get", "namespace", tenant.namespace, "--ignore-not-found"),
+        lambda: tenant.cluster.find("namespace", tenant.namespace) is None,
         within=110,
     )

@@ -31,8 +31,8 @@ class Client:
         found = self._tenant.cluster.find("pod", self._name, self._tenant.namespace) or {}
         if found.get("status", {}).get("phase") != "Running":
             return {}
-        lines = self._kubectl("logs", self._name, "--tail=1").splitlines()
-        told: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+        line = self._tenant.cluster.last_line(self._name, self._tenant.namespace)
+        told: dict[str, Any] = json.loads(line) if line else {}
         return told
 
     def fares_well(self) -> None:

@@ -1,4 +1,4 @@
-"""What e2e tests say to the cluster and to OpenBao: kubectl and bao, as a user would."""
+"""What e2e tests say to the cluster and to OpenBao: kubectl and bao, as a user would, and in REST what is polled."""
 
 import json
 import os
@@ -7,10 +7,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
+from elile_operator.kube.resources import PODS
 from lab.cluster import Lab
+from tests.e2e.support.rest import KINDS, Rest
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
@@ -21,7 +25,7 @@ SOON = 30.0
 
 
 class CommandError(AssertionError):
-    """kubectl or bao said no."""
+    """kubectl or bao said no, or what has to be there is not."""
 
 
 def run(*command: str, given: str | None = None, env: dict[str, str] | None = None, timeout: float = 120) -> str:
@@ -67,13 +71,30 @@ class Cluster:
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=given)
 
     def get(self, what: str, name: str, namespace: str | None = None) -> dict[str, Any]:
-        where = ("-n", namespace) if namespace else ()
-        found: dict[str, Any] = json.loads(self.kubectl(*where, "get", what, name, "-o", "json"))
+        """Return an object that is there."""
+        found = self.find(what, name, namespace)
+        if found is None:
+            raise CommandError(f"there is no {what} {name}" + (f" in {namespace}" if namespace else ""))
         return found
 
-    def find(self, what: str, name: str, namespace: str) -> dict[str, Any] | None:
-        text = self.kubectl("-n", namespace, "get", what, name, "-o", "json", "--ignore-not-found")
-        return json.loads(text) if text else None
+    def find(self, what: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
+        """Return an object, None where there is none."""
+        return self._api.get(KINDS[what.lower()].path(namespace, name))
+
+    def all(self, what: str, namespace: str | None = None) -> list[dict[str, Any]]:
+        """Return the objects of a kind, of one namespace or of all."""
+        found = self._api.get(KINDS[what.lower()].path(namespace)) or {}
+        items: list[dict[str, Any]] = found["items"]
+        return items
+
+    def reason(self, server: str) -> str:
+        """Return why a VaultServer is ready or not, empty while it says nothing."""
+        conditions = self.get("vaultserver", server).get("status", {}).get("conditions", [])
+        return next((str(c["reason"]) for c in conditions if c["type"] == "Ready"), "")
+
+    def last_line(self, pod: str, namespace: str) -> str:
+        """Return what a pod printed last, empty for nothing."""
+        return self._api.text(PODS.path(namespace, pod, "log"), tailLines="1").strip()
 
     def watch(self, what: str, namespace: str) -> subprocess.Popen[str]:
         """Print what happens to a kind of the core group in a namespace, a line of JSON each, until it is stopped."""
@@ -87,7 +108,27 @@ class Cluster:
 
     def put(self, path: str, **values: Any) -> None:
         """Write a KV entry below `secret/`."""
-        self.bao("kv", "put", "-mount=secret", path, "-", given=json.dumps(values))
+        self._vault.post(f"/v1/secret/data/{quote(path)}", {"data": values})
+
+    def entry(self, path: str, version: int = 0) -> dict[str, Any] | None:
+        """Return `data` and `metadata` of a version below `secret/`, 0 for the newest; None for none, or deleted."""
+        found = self._vault.get(f"/v1/secret/data/{quote(path)}", version=str(version))
+        data: dict[str, Any] | None = None if found is None else found["data"]
+        return data
+
+    def versions(self, path: str) -> dict[str, Any] | None:
+        """Return what is known of the versions of an entry below `secret/`; None where there is no entry."""
+        found = self._vault.get(f"/v1/secret/metadata/{quote(path)}")
+        data: dict[str, Any] | None = None if found is None else found["data"]
+        return data
+
+    @cached_property
+    def _api(self) -> Rest:
+        return Rest.of_kubeconfig(self.kubeconfig)
+
+    @cached_property
+    def _vault(self) -> Rest:
+        return Rest.of_bao(self.bao_address, self.bao_ca, self.bao_token)
 
 
 def eventually(what: str, check: Callable[[], T | None], *, within: float = SOON, every: float = 0.1) -> T:

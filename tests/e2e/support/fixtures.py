@@ -89,10 +89,7 @@ def operator(cluster: Cluster, installed: None, tmp_path_factory: pytest.TempPat
     # Otherwise nothing that a test delivered could go with its source (spec.onMissing) for ten minutes.
     arguments += ("--standby-lag", "5", *egress_arguments(cluster))
     with running(log, *arguments) as operator:
-        eventually(
-            "the VaultServer is ready",
-            lambda: "ServerReady" in cluster.kubectl("get", "vaultserver", "default"),
-        )
+        eventually("the VaultServer is ready", lambda: cluster.reason("default") == "ServerReady")
         yield operator
 
 

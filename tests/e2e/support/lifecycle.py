@@ -81,7 +81,7 @@ def foreign_owner(tenant: Tenant) -> dict[str, Any]:
     tenant.cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", LEGACY)
     about = {"name": "owner", "namespace": tenant.namespace}
     tenant.cluster.apply({"apiVersion": "migration.test/v1", "kind": "Legacy", "metadata": about})
-    uid = tenant.cluster.get(LEGACY, "owner", tenant.namespace)["metadata"]["uid"]
+    uid = tenant.cluster.kubectl("-n", tenant.namespace, "get", LEGACY, "owner", "-o", "jsonpath={.metadata.uid}")
     return {"apiVersion": "migration.test/v1", "kind": "Legacy", "name": "owner", "uid": uid, "controller": True}
 
 

@@ -104,6 +104,13 @@ class RotatedPair:
         assert readable[-1]["phase"] == phase
         assert all(not (j["pending"] or j["previous"] or j["distributed"]) for j in readable)
 
-    def reasons(self, kind: str = "Rotation", name: str = "first") -> set[str]:
-        """The reasons of the events about an object."""
-        return {e["reason"] for e in self.tenant.events(name) if e["regarding"]["kind"] == kind}
+    def has_events(self, *reasons: str, kind: str = "Rotation", name: str = "first") -> None:
+        """Wait until events about an object have these reasons: they are written after what they are about."""
+
+        def missing() -> set[str]:
+            return set(reasons) - {e["reason"] for e in self.tenant.events(name) if e["regarding"]["kind"] == kind}
+
+        try:
+            eventually(f"events about {kind} {name}", lambda: not missing())
+        except AssertionError as e:
+            raise AssertionError(f"{e}; there is none of {missing()}") from None

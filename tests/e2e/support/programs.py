@@ -33,8 +33,8 @@ class Program:
         found = self.tenant.cluster.find("pod", self.name, self.tenant.namespace) or {}
         if found.get("status", {}).get("phase") != "Running":
             return {}
-        lines = self.tenant.cluster.kubectl("-n", self.tenant.namespace, "logs", self.name, "--tail=1").splitlines()
-        told: dict[str, Any] = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+        line = self.tenant.cluster.last_line(self.name, self.tenant.namespace)
+        told: dict[str, Any] = json.loads(line) if line.startswith("{") else {}
         return told
 
     def wait(self, what: str, key: str, at_least: int) -> dict[str, Any]:

@@ -110,34 +110,28 @@ class Rotating:
 
     def live(self, entry: str) -> dict[str, Any]:
         """Return what is live, and under `version` which version that is."""
-        found = json.loads(self.cluster.bao("kv", "get", "-mount=secret", "-format=json", f"{self.namespace}/{entry}"))[
-            "data"
-        ]
+        found = self.cluster.entry(f"{self.namespace}/{entry}")
+        assert found is not None, f"nothing is live at {self.namespace}/{entry}"
         return {**found["data"], "version": found["metadata"]["version"]}
 
     def journal(self, entry: str) -> dict[str, Any] | None:
         """Return the journal as it is stored; None for none."""
-        try:
-            text = self.cluster.bao(
-                "kv", "get", "-mount=secret", "-format=json", f"elile-journal/{self.namespace}/{entry}"
-            )
-        except AssertionError:
-            return None
-        data: dict[str, Any] = json.loads(text)["data"]["data"]
-        return data
+        found = self.cluster.entry(self._journal(entry))
+        return None if found is None else found["data"]
 
     def journal_versions(self, entry: str) -> list[dict[str, Any]]:
         """Return all versions of a journal that can still be read."""
-        path = ("-mount=secret", "-format=json", f"elile-journal/{self.namespace}/{entry}")
-        kept = json.loads(self.cluster.bao("kv", "metadata", "get", *path))["data"]["versions"]
-        numbers = [number for number, version in kept.items() if not version["destroyed"]]
-        texts = [self.cluster.bao("kv", "get", f"-version={number}", *path) for number in numbers]
-        return [json.loads(text)["data"]["data"] for text in texts]
+        kept = (self.cluster.versions(self._journal(entry)) or {})["versions"]
+        numbers = [int(number) for number, version in kept.items() if not version["destroyed"]]
+        found = (self.cluster.entry(self._journal(entry), number) for number in numbers)
+        return [version["data"] for version in found if version is not None]
 
     def journal_version(self, entry: str) -> int:
         """Return how often a journal was written."""
-        path = ("-mount=secret", "-format=json", f"elile-journal/{self.namespace}/{entry}")
-        return int(json.loads(self.cluster.bao("kv", "metadata", "get", *path))["data"]["current_version"])
+        return int((self.cluster.versions(self._journal(entry)) or {})["current_version"])
+
+    def _journal(self, entry: str) -> str:
+        return f"elile-journal/{self.namespace}/{entry}"
 
     def condition(self, kind: str, name: str, type_: str) -> dict[str, Any]:
         """Return a condition, empty while it is not there."""

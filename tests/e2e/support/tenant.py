@@ -1,7 +1,6 @@
 """A namespace with its folder in OpenBao, as an application team has them."""
 
 import base64
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,8 +73,17 @@ class Tenant:
         return bool(found.get("status", {}).get("phase") == "Running")
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        text = self.cluster.kubectl("-n", self.namespace, "get", "events.events.k8s.io", "-o", "json")
-        return [e for e in json.loads(text)["items"] if e.get("regarding", {}).get("name") == name]
+        return [e for e in self.cluster.all("event", self.namespace) if e.get("regarding", {}).get("name") == name]
+
+    def notes(self, name: str, reason: str) -> list[str]:
+        """Return the notes of the events about an object that have a reason, once there is one.
+
+        An event is written after what it tells of.
+        """
+        return eventually(
+            f"an event about {self.namespace}/{name} with the reason {reason}",
+            lambda: [e["note"] for e in self.events(name) if e["reason"] == reason] or None,
+        )
 
 
 @dataclass(frozen=True)

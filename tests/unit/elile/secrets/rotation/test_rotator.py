@@ -42,6 +42,7 @@ from elile.secrets.rotation.rotator import NEWS_INTERVAL
 from elile.secrets.rotation.steps import Applied, Stage
 from elile.secrets.rotation.targets.external import ExternalTarget
 from elile.secrets.rotation.verify.outcome import Outcome, Verification
+from elile.secrets.threads import IoThreads
 from elile.secrets.types import EncryptionKeys
 from tests.fakes.accounts import Accounts
 
@@ -53,19 +54,29 @@ MATERIAL = base64.b64encode(b"k" * 32).decode()
 
 
 class Clock:
-    """A time that goes on when somebody sleeps, and lets others run meanwhile."""
+    """A time that goes on to where the first of those who sleep wakes, but not while a thread is at work."""
 
     def __init__(self) -> None:
         self.now = START
+        self.working = 0
+        self._wakes: list[datetime] = []
 
     def __call__(self) -> datetime:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-        # The look for what else was scheduled goes on while a rotation waits for its thread: hardly any of that
-        # time may pass, or a window closes over a rotation on a machine that is busy.
-        await asyncio.sleep(0.02 if seconds <= NEWS_INTERVAL else 0.001)
+        if seconds == NEWS_INTERVAL:  # the look for what else was scheduled would go through days by the second
+            await asyncio.sleep(0.02)
+            return
+        until = self.now + timedelta(seconds=seconds)
+        self._wakes.append(until)
+        try:
+            while self.now < until:
+                await asyncio.sleep(0.0005)
+                if not self.working and until == min(self._wakes):
+                    self.now = max(self.now, until)
+        finally:
+            self._wakes.remove(until)
 
 
 class Store(MemoryBackend):
@@ -99,8 +110,18 @@ def manager_of(store: MemoryBackend | None = None) -> MemorySecretsManager:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock, run = Clock(), IoThreads.run
+
+    async def counted(threads: IoThreads, *arguments: Any) -> Any:
+        clock.working += 1
+        try:
+            return await run(threads, *arguments)
+        finally:
+            clock.working -= 1
+
+    monkeypatch.setattr(IoThreads, "run", counted)
+    return clock
 
 
 @pytest.fixture
