@@ -169,5 +169,24 @@ class Settings(BaseSettings):
         description="Address that serves /livez, /readyz and /metrics. Loopback; in a pod 0.0.0.0, for kubelet.",
     )
     probe_port: int = Field(8080, ge=0, le=65535, description="Port of the same; 0 takes a free one and logs it.")
+    hint_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port that takes hints of writes from forwarders, over TLS; 0 takes a free one and logs it. "
+        "Absent: none are taken, and polls alone find changes.",
+    )
+    hint_host: str = Field(
+        "127.0.0.1", description="Address of the same. Loopback; in a pod 0.0.0.0, for forwarders beside Vault."
+    )
+    hint_certificate: Path | None = Field(
+        None, description="File with the certificate of the same, in PEM, read again when it changes."
+    )
+    hint_key: Path | None = Field(None, description="File with the key of that certificate, in PEM.")
+    hint_tokens: Path | None = Field(
+        None,
+        description="Folder with the tokens of forwarders, such as a mounted Secret: a file of at least 16 characters "
+        "for each VaultServer, of the same name. Read again when it changes.",
+    )
     log_level: LogLevel = Field(LogLevel.INFO, description="Level of the log. Values of secrets are in none.")
     log_format: LogFormat = Field(LogFormat.JSON, description="json for collectors, console for people.")

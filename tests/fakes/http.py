@@ -193,15 +193,15 @@ class Authority:
         )
         self.pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
 
-    def server(
+    def pair(
         self,
         names: Sequence[str] = ("127.0.0.1",),
         *,
         begins: dt.timedelta = dt.timedelta(hours=-1),
         ends: dt.timedelta = dt.timedelta(hours=1),
         purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
-    ) -> ssl.SSLContext:
-        """Return the server side's context, with a certificate for `names` (host names and addresses)."""
+    ) -> bytes:
+        """Return a certificate for `names` (host names and addresses) and its key, in PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
         signed = (
@@ -212,14 +212,16 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
             .sign(self._key, hashes.SHA256())
         )
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return signed.public_bytes(serialization.Encoding.PEM) + private
+
+    def server(self, names: Sequence[str] = ("127.0.0.1",), **about: Any) -> ssl.SSLContext:
+        """Return the server side's context, with a pair of these names; `about` as for `pair`."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.NamedTemporaryFile() as file:  # ssl takes a server's key from a file only
-            file.write(signed.public_bytes(serialization.Encoding.PEM))
-            file.write(
-                key.private_bytes(
-                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-                )
-            )
+            file.write(self.pair(names, **about))
             file.flush()
             context.load_cert_chain(file.name)
         return context

@@ -76,6 +76,8 @@ class Reason(StrEnum):
     PLAIN_HTTP_REFUSED = "PlainHTTPRefused", "The server is addressed without TLS, which is not allowed.", STALLED
     POLL_ON_TIME = "PollOnTime", "Polls keep their intervals, as far as was measured.", SILENT
     POLL_DELAYED = "PollDelayed", "Polls come later than their intervals say.", SILENT
+    HINTS_FLOWING = "HintsFlowing", "A forwarder tells of writes as they are made.", SILENT
+    HINTS_SILENT = "HintsSilent", "No forwarder tells of writes; polls find what changes.", SILENT
     READ_STALE = "ReadStale", "For three intervals no answer, or only older ones, came from the sources.", STALE
 
     # What Vault answers.

@@ -237,7 +237,7 @@ class VaultServerStatus(StatusModel):
 
     observed_generation: int | None = Field(None, description="The generation of the spec that the status is about.")
     conditions: Annotated[tuple[Condition, ...], ListType("map", ("type",))] = Field(
-        (), description="Ready, Reachable, Unsealed and PollDelayed."
+        (), description="Ready, Reachable, Unsealed, PollDelayed, and HintsFlowing where a forwarder may send hints."
     )
     flavor: Flavor | None = Field(None, description="OpenBao or Vault.")
     server_version: str | None = Field(None, description="Version that the server reports.")

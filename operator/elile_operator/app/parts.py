@@ -41,10 +41,12 @@ from elile_operator.obs import checks
 from elile_operator.obs.health import Health
 from elile_operator.obs.metrics import Metrics, QueueSample
 from elile_operator.settings import Scope, Settings
+from elile_operator.sources.hints import Hints
 from elile_operator.sources.holdings import Holdings
 from elile_operator.sources.identity import Identity, TokenRequests
 from elile_operator.sources.logins import Logins
 from elile_operator.sources.reads import Entry, SharedReads
+from elile_operator.sources.receiver import HintReceiver
 from elile_operator.sources.servers import Servers
 from elile_operator.sources.trust import CaBundles
 
@@ -77,6 +79,7 @@ class Parts:
         metrics: Metrics,
         guard: Callable[[], None],
         guarded: tuple[str, ...],
+        receiver: HintReceiver | None,
     ) -> None:
         self._settings = settings
         self._kube = kube
@@ -105,6 +108,14 @@ class Parts:
             world=self._world, secrets=secret_queue, servers=server_queue, cluster=self._servers.cluster
         )
         self._logins, self._reads = self._sources(account)
+        self._receiver = receiver
+        self._hints = Hints(
+            reads=self._reads,
+            clock=clock,
+            expects=receiver.expects if receiver is not None else lambda _server: False,
+            on_flow=lambda server: server_queue.add(ObjectKey("", server)),
+            observer=metrics,
+        )
         self._holdings: Holdings[ObjectKey] = Holdings(
             servers=self._servers, logins=self._logins, clock=clock, rand=self._random.random, observer=metrics
         )
@@ -146,6 +157,8 @@ class Parts:
         self._check_health(health)
         for runner in self._runners:
             runner.start()
+        if self._receiver is not None:
+            self._receiver.lead(self._hints.take)
         fields = {"version": version("elile"), "elilesecrets": len(self._world.secrets)}
         log.info("started", extra={"fields": fields})
 
@@ -155,6 +168,7 @@ class Parts:
         for resync in self._resyncs:
             await resync.stop()
         await self._managed.stop()
+        self._hints.close()
         await asyncio.gather(*(runner.stop(STOP_GRACE) for runner in self._runners))
         self._rotating.close()
         await self._reads.stop()
@@ -185,6 +199,7 @@ class Parts:
             observer=self._metrics,
             usable=lambda server: self._servers.trouble(server) is None,
             origin=self._servers.find,
+            same_vault=self._servers.same_vault,
         )
         self._runner("poll", polls, reads, workers=pollers * LANES)
         self._runner("login", renewals, logins, workers=LOGIN_WORKERS * LANES)
@@ -256,6 +271,7 @@ class Parts:
             observer=self._metrics,
             pace=self._reads.pace,
             pollers=self._settings.pollers,
+            flow=self._hints.flow,
             on_usable=self._server_usable,
             on_trouble=self._wakeups.server_lost,
         )

@@ -29,6 +29,7 @@ from elile_operator.obs.health import Health
 from elile_operator.obs.metrics import Metrics
 from elile_operator.obs.probes import ProbeServer
 from elile_operator.settings import Settings
+from elile_operator.sources.receiver import HintReceiver, ReceiverError, Tokens
 
 __all__ = ["run"]
 
@@ -65,6 +66,7 @@ class Operator:
         self._health = Health(on_tick=self._tick)
         self._namespace = own_namespace(settings)
         self._parts: Parts | None = None
+        self._receiver: HintReceiver | None = None
         # Three pools: renewing the Lease must not wait behind a thousand writes, and a watch holds its connection.
         self._lease_kube = self._client(connections=2)
         self._lease = LeaderLease(
@@ -84,6 +86,7 @@ class Operator:
         self._health.add_ready("api", self._check_api)
         self._health.start()
         probes = await self._serve_probes()
+        self._receiver = await self._receive_hints()
         keeping: asyncio.Task[None] | None = None
         try:
             await wait_for_kinds(self._kube)
@@ -95,6 +98,8 @@ class Operator:
         finally:
             if keeping is not None:
                 keeping.cancel()
+            if self._receiver is not None:
+                await self._receiver.stop()
             await probes.stop()
             await self._health.stop()
 
@@ -117,6 +122,31 @@ class Operator:
             ) from None
         log.info("probes served", extra={"fields": {"host": host, "port": bound}})
         return probes
+
+    async def _receive_hints(self) -> HintReceiver | None:
+        """Listen for hints, where the settings say so: a standby too, to say that it is none who takes them."""
+        settings = self._settings
+        if settings.hint_port is None:
+            return None
+        certificate, key, tokens = settings.hint_certificate, settings.hint_key, settings.hint_tokens
+        if certificate is None or key is None or tokens is None:
+            raise StartError(
+                "--hint-port needs --hint-certificate, --hint-key and --hint-tokens: hints come over TLS, with a token"
+            )
+        host, port = settings.hint_host, settings.hint_port
+        receiver = HintReceiver(
+            host=host, port=port, certificate=certificate, key=key, tokens=Tokens(tokens), observer=self._metrics
+        )
+        try:
+            bound = await receiver.start()
+        except ReceiverError as e:
+            raise StartError(str(e)) from None
+        except OSError as e:
+            raise StartError(
+                f"cannot take hints on {host}:{port} ({e.strerror}); choose another --hint-host or --hint-port"
+            ) from None
+        log.info("hints taken", extra={"fields": {"host": host, "port": bound}})
+        return receiver
 
     async def _lead(self) -> "asyncio.Task[None]":
         """Return once this process is the leader, with the task that keeps it so."""
@@ -147,6 +177,7 @@ class Operator:
             metrics=self._metrics,
             guard=self._lease.check,
             guarded=api_addresses(await api_server(self._source), os.environ.get("KUBERNETES_SERVICE_HOST")),
+            receiver=self._receiver,
         )
         await parts.start(self._health)
         await shell.run(parts.watches, credentials=self._source, seen=self._seen, on_stop=parts.stop)

@@ -14,13 +14,14 @@ from elile_operator.controllers.world import Unreadable, World
 from elile_operator.decide.conditions import find
 from elile_operator.decide.failures import explain_server
 from elile_operator.decide.polling import Pace, PollState, judge_polls, poll_state
-from elile_operator.decide.server import Answer, check_address, judge, server_status
+from elile_operator.decide.server import Answer, check_address, hints_mark, judge, server_status
 from elile_operator.decide.violation import Violation
 from elile_operator.engine import Clock, ObjectKey, Result
 from elile_operator.kube.client import KubeClient
 from elile_operator.kube.errors import KubeNotFoundError
 from elile_operator.kube.events import Events
 from elile_operator.kube.resources import VAULT_SERVERS
+from elile_operator.sources.hints import HintsFlow
 from elile_operator.sources.servers import Servers
 from elile_operator.sources.trust import CaBundles
 
@@ -49,7 +50,7 @@ class ServerController:
 
     `on_usable` is called with the name of a server that is new, changed or back, `on_trouble` when one is lost: those
     who read from it must note since when they cannot be compared. `pace` tells how the polls of a server kept their
-    intervals since it was asked last, of which there are `pollers` at one time.
+    intervals since it was asked last, of which there are `pollers` at one time, and `flow` whether its hints come.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class ServerController:
         observer: ServerObserver,
         pace: Callable[[str], Pace],
         pollers: int,
+        flow: Callable[[str], HintsFlow],
         on_usable: Callable[[str], None],
         on_trouble: Callable[[str], None],
     ) -> None:
@@ -76,6 +78,7 @@ class ServerController:
         self._observer = observer
         self._pace = pace
         self._pollers = pollers
+        self._flow = flow
         self._polls: dict[str, PollState] = {}
         self._on_usable = on_usable
         self._on_trouble = on_trouble
@@ -124,7 +127,9 @@ class ServerController:
         return Answer(state, judge(server, state))
 
     async def _write(self, server: VaultServer, answer: Answer) -> None:
-        status = server_status(server, answer, self._judge_polls(server), self._clock.now())
+        flow = self._flow(server.metadata.name)
+        hints = hints_mark(server, flow=flow.speaks) if flow.expected else None
+        status = server_status(server, answer, self._judge_polls(server), self._clock.now(), hints)
         if status == server.status:
             return
         try:
@@ -136,13 +141,14 @@ class ServerController:
         self._world.servers.observe(written)
         await self._tell(server, status, "Ready", good=Reason.SERVER_READY)
         await self._tell(server, status, "PollDelayed", good=Reason.POLL_ON_TIME)
+        await self._tell(server, status, "HintsFlowing", good=Reason.HINTS_FLOWING)
 
     async def _tell(self, server: VaultServer, status: VaultServerStatus, type_: str, *, good: Reason) -> None:
-        """Say it when a condition has another reason; that polls are on time is news only after they were not."""
+        """Say it when a condition has another reason; what is well from the first is no news, but for the server."""
         before, after = find(server.status.conditions, type_), find(status.conditions, type_)
         if after is None or (before is not None and before.reason == after.reason):
             return
-        if before is None and after.reason == Reason.POLL_ON_TIME:
+        if before is None and type_ != "Ready" and after.reason == good:
             return
         warning = after.reason != good
         fields = {"kind": "VaultServer", "name": server.metadata.name, "reason": after.reason}

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from elile.secrets.answers import ServerState
-from elile_operator.api.reasons import SERVER_EFFECTS, Reason
+from elile_operator.api.meta import ConditionStatus
+from elile_operator.api.reasons import SERVER_EFFECTS, Mark, Reason
 from elile_operator.api.vaultserver import Flavor, VaultServer, VaultServerStatus
 from elile_operator.decide.conditions import find, set_conditions
+from elile_operator.decide.hints import SILENCE
 from elile_operator.decide.polling import PollState
 from elile_operator.decide.violation import Violation
 
-__all__ = ["Answer", "check_address", "judge", "server_status"]
+__all__ = ["Answer", "check_address", "hints_mark", "judge", "server_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,33 @@ def judge(server: VaultServer, state: ServerState) -> Violation | None:
     return Violation(Reason.VAULT_SEALED, f"VaultServer {server.metadata.name!r} at {server.spec.address} is {what}")
 
 
-def server_status(server: VaultServer, answer: Answer, polls: PollState, now: datetime) -> VaultServerStatus:
-    """Return the status; what a server that is away reported last (version, cluster) stays."""
+def hints_mark(server: VaultServer, *, flow: bool | None) -> tuple[Mark, Reason, str] | None:
+    """Return what is said of a forwarder that could speak: `flow` is whether it does, None for not known yet."""
+    if flow is None:
+        said = find(server.status.conditions, "HintsFlowing")
+        if said is None:
+            return None
+        flow = said.status is ConditionStatus.TRUE
+    if flow:
+        return Mark.TRUE, Reason.HINTS_FLOWING, Reason.HINTS_FLOWING.sentence
+    why = (
+        f"no forwarder has spoken for {SILENCE:.0f} seconds, so polls find what changes; look at the log of "
+        "`elile hints forward` beside the server"
+    )
+    return Mark.FALSE, Reason.HINTS_SILENT, why
+
+
+def server_status(
+    server: VaultServer,
+    answer: Answer,
+    polls: PollState,
+    now: datetime,
+    hints: tuple[Mark, Reason, str] | None = None,
+) -> VaultServerStatus:
+    """Return the status; what a server that is away reported last (version, cluster) stays.
+
+    `hints` is what is said of its forwarder; None where there can be none, or nothing was ever said.
+    """
     previous, state = server.status, answer.state
     reason = answer.violation.reason if answer.violation else Reason.SERVER_READY
     message = answer.violation.message if answer.violation else "the server answers and is unsealed"
@@ -53,6 +80,8 @@ def server_status(server: VaultServer, answer: Answer, polls: PollState, now: da
     # With the first good answer: to say it when it was measured would be a write of its own.
     if answer.violation is None or find(previous.conditions, "PollDelayed"):
         marks["PollDelayed"] = polls.mark()
+    if hints is not None:
+        marks["HintsFlowing"] = hints
     conditions = set_conditions(
         previous.conditions,
         marks,

@@ -94,6 +94,15 @@ class Metrics:
             ["result"],
             registry=r,
         )
+        self._hints = Counter(
+            "elile_hints_received",
+            "Hints of writes by VaultServer, and whether anybody reads what they are about.",
+            ["server", "wanted"],
+            registry=r,
+        )
+        self._hint_requests = Counter(
+            "elile_hint_requests", "Requests of forwarders, by the code of the answer.", ["code"], registry=r
+        )
         self._kube_requests = Counter(
             "elile_kube_requests", "Requests to the API server.", ["verb", "resource", "outcome"], registry=r
         )
@@ -203,6 +212,15 @@ class Metrics:
     def shared_read(self, *, hit: bool) -> None:
         """An object asked for a path: `hit` if the read of another one served it."""
         self._shared_reads.labels("hit" if hit else "miss").inc()
+
+    def hints_received(self, *, server: str, wanted: int, unwanted: int) -> None:
+        """A batch of hints was taken; somebody reads what `wanted` of them are about."""
+        self._hints.labels(label(server), "yes").inc(wanted)
+        self._hints.labels(label(server), "no").inc(unwanted)
+
+    def hint_request(self, *, code: int) -> None:
+        """A forwarder was answered. Safe on any thread."""
+        self._hint_requests.labels(str(code)).inc()
 
     def server_ready(self, server: str, ready: bool | None) -> None:
         """Whether the VaultServer `server` can be used; None if it is gone."""

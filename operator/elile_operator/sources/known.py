@@ -12,7 +12,7 @@ from elile_operator.decide.missing import Sightings
 from elile_operator.kube.errors import KubeError
 from elile_operator.sources.identity import Identity, IdentityError
 
-__all__ = ["Entry", "Known", "ReadError", "readable", "said"]
+__all__ = ["Entry", "Known", "ReadError", "knows", "readable", "said", "sight"]
 
 R = TypeVar("R", bound=Hashable)
 
@@ -64,6 +64,18 @@ class Known(Generic[R]):
 
 def said(error: ReadError | None) -> tuple[type, str] | None:
     return None if error is None else (type(error), str(error))
+
+
+def sight(known: Known[R]) -> Hashable:
+    """Return what differs after any change that readers are told of, but for versions that they are pinned to."""
+    return known.current, known.facts.get(known.current or 0), said(known.error)
+
+
+def knows(known: Known[R], version: int | None) -> bool:
+    """Whether it is no news that a version was made."""
+    if version is None or known.error is not None or known.current is None:
+        return False
+    return known.current >= version
 
 
 def readable(entry: Entry, known: Known[R], pinned: int | None) -> int:

@@ -16,15 +16,17 @@ from elile.secrets.errors import (
 )
 from elile.secrets.redact import SecretStr
 from elile_operator.decide.access import Engine
+from elile_operator.decide.hints import Hint
 from elile_operator.decide.missing import Sightings
 from elile_operator.decide.polling import Pace
-from elile_operator.engine import Clock, Result, WorkQueue
+from elile_operator.engine import Clock, Priority, Result, WorkQueue
 from elile_operator.kube.errors import KubeError
 from elile_operator.sources.fetching import Marks, fetcher
 from elile_operator.sources.flight import Flights
 from elile_operator.sources.folders import Folders
+from elile_operator.sources.hinted import HintedEntries
 from elile_operator.sources.identity import Identity, IdentityError
-from elile_operator.sources.known import Entry, Known, ReadError, readable, said
+from elile_operator.sources.known import Entry, Known, ReadError, knows, readable, said, sight
 from elile_operator.sources.logins import Logins
 from elile_operator.sources.pace import Pacer
 
@@ -39,6 +41,8 @@ _READ_ERRORS = (SecretsError, IdentityError, KubeError)
 HOLD_VALUES = 30.0
 # A failing entry is looked at sooner than its interval says, at first: most causes are mended within a minute.
 RETRY_BASE = 1.0
+# Of one server, after hints were lost; leaves the rest of its limit to what is known to have changed.
+COMPARED_PER_SECOND = 250.0
 # What lasts for a while is asked for a moment after it ended: clocks differ, and engines work in rounds.
 AFTER_ITS_END = 0.5
 LEAST_DELAY = 1.0
@@ -59,7 +63,8 @@ class SharedReads(Generic[R]):
 
     `on_change` is called for each reader of an entry whose versions, or whose error, changed, whoever found that out: a
     poll, or one reader that looked or read for itself. `usable` tells whether a server is worth asking: while it is
-    not, nothing is polled, and `look_again` makes up for it. `origin` tells a server from another one of the same name.
+    not, nothing is polled, and `look_again` makes up for it. `origin` tells a server from another one of the same name,
+    `same_vault` whether two of them are one Vault.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class SharedReads(Generic[R]):
         observer: ReadObserver,
         usable: Callable[[str], bool],
         origin: Callable[[str], object] = lambda _server: None,
+        same_vault: Callable[[str, str], bool] = lambda _one, _other: False,
         marks: Marks | None = None,
     ) -> None:
         self._marks = marks or Marks()
@@ -88,6 +94,7 @@ class SharedReads(Generic[R]):
         self._of_reader: dict[R, tuple[Entry, ...]] = {}
         self._flights: Flights[tuple[Entry, int | str]] = Flights("read")
         self._folders = Folders(logins=logins, clock=clock, tell=self._listed)
+        self._hinted = HintedEntries(same_vault=same_vault)
         self._pacer = Pacer()
 
     # ── who reads ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -104,6 +111,7 @@ class SharedReads(Generic[R]):
             if known is None:
                 known = self._known[entry] = Known(entry, since=self._clock.now())
                 self._folders.join(entry)
+                self._hinted.join(entry)
                 # The first look is the reader's own; the polls after it are spread over the interval.
                 self._polls.add_after(entry, seconds * (0.5 + 0.5 * self._rand()))
             interval_before = known.interval if known.readers else seconds
@@ -151,6 +159,27 @@ class SharedReads(Generic[R]):
         for known in [known for entry, known in self._known.items() if changed(entry)]:
             known.looked = None
             self._tell(known)
+
+    def hint(self, server: str, hint: Hint) -> bool:
+        """A write was hinted at: whatever entry it is about is looked at, at once. Whether anybody reads such a one.
+
+        Nothing is taken on trust: a hint only has its entry read, and not at once where the last one was wrong.
+        """
+        entries = list(self._hinted.about(server, hint))
+        for entry in entries:
+            known = self._known[entry]
+            if not knows(known, hint.version):
+                due = self._hinted.note(entry, hint.version, sight(known))
+                if due is not None:
+                    self._polls.add_at(entry, due, priority=Priority.URGENT)
+        return bool(entries)
+
+    def compare_all(self, server: str) -> None:
+        """Hints of a server may have been lost: all of its entries are polled soon, each once."""
+        entries = self.entries_of(server)
+        for entry in entries:
+            self._known[entry].looked = None
+        self._polls.retry_now(entries, spread=max(1.0, len(entries) / COMPARED_PER_SECOND))
 
     def compared(self, entry: Entry) -> datetime | None:
         """When the entry was last compared with the server; before the first time, since when that is wanted."""
@@ -226,19 +255,23 @@ class SharedReads(Generic[R]):
         if not self._usable(key.identity.server):
             return Result.after(timedelta(seconds=known.interval))
         now = self._clock.monotonic()
+        hinted = self._hinted.is_due(key, now)
         # With a failure on the books the delay may be shorter than the answer is old, which would be a tight loop.
         fine = known.error is None and not known.refused and not known.failures
         # A reader that looked for itself since has done it for this poll: after an outage, all of them do.
-        if fine and known.looked is not None and now - known.looked < self._regular(known) / 2:
-            return Result.after(timedelta(seconds=known.looked + self._delay(known) - now))
+        if fine and not hinted and known.looked is not None and now - known.looked < self._regular(known) / 2:
+            return self._next(known, known.looked + self._delay(known) - now)
         # A poll is for all readers; the audit log is told of one of them, so that it can be found at all.
         reader = str(next(iter(known.readers), ""))
-        if not (fine and await self._folders.look(key, reader)):
+        if hinted or not (fine and await self._folders.look(key, reader)):
             await self._look(key, reader)
+        if hinted:
+            current = known.current if known.error is None else None
+            self._hinted.looked(key, sight(known), current, self._clock.monotonic())
         if known.refused:
             known.refused = False
             self._tell(known)  # who wanted the value tries again
-        return Result.after(timedelta(seconds=self._delay(known)))
+        return self._next(known, self._delay(known))
 
     async def stop(self) -> None:
         """Cancel what is under way and drop all values."""
@@ -259,6 +292,7 @@ class SharedReads(Generic[R]):
             known.values.clear()
             del self._known[entry]
             self._folders.leave(entry)
+            self._hinted.leave(entry)
             self._polls.drop(entry)
 
     async def _look(self, entry: Entry, on_behalf_of: str) -> None:
@@ -418,6 +452,11 @@ class SharedReads(Generic[R]):
     def _regular(self, known: Known[R]) -> float:
         regular = known.interval * (0.95 + 0.05 * self._rand())
         return regular if known.lasts is None else min(regular, max(known.lasts + AFTER_ITS_END, LEAST_DELAY))
+
+    def _next(self, known: Known[R], delay: float) -> Result:
+        """Poll again after a delay, or sooner for a change that was hinted at."""
+        left = self._hinted.left(known.entry, self._clock.monotonic())
+        return Result.after(timedelta(seconds=delay if left is None else min(delay, left)))
 
     def _delay(self, known: Known[R]) -> float:
         """Seconds to the next poll: a little less than the interval, which is a promise; much less after an error."""

@@ -52,6 +52,11 @@ class Servers:
         """Return the identity of the Vault that the link leads to; None while it is not known."""
         return self._clusters.get(name)
 
+    def same_vault(self, one: str, other: str) -> bool:
+        """Whether two VaultServers are known to be one Vault."""
+        cluster = self._clusters.get(one)
+        return cluster is not None and cluster == self._clusters.get(other)
+
     def identify(self, name: str, cluster: str) -> None:
         """Note which Vault answers by the link."""
         self._clusters[name] = cluster

@@ -36,6 +36,11 @@ CASES: dict[str, tuple[Any, str, Any]] = {
     "api_timeout": (timedelta(seconds=10), "2.5", timedelta(seconds=2.5)),
     "probe_host": ("127.0.0.1", "10.0.0.1", "10.0.0.1"),
     "probe_port": (8080, "0", 0),
+    "hint_port": (None, "0", 0),
+    "hint_host": ("127.0.0.1", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - a text
+    "hint_certificate": (None, "/hints/tls.crt", Path("/hints/tls.crt")),
+    "hint_key": (None, "/hints/tls.key", Path("/hints/tls.key")),
+    "hint_tokens": (None, "/hints/tokens", Path("/hints/tokens")),
     "log_level": (LogLevel.INFO, "debug", LogLevel.DEBUG),
     "log_format": (LogFormat.JSON, "console", LogFormat.CONSOLE),
 }
@@ -84,6 +89,8 @@ def test_a_setting_is_described(name: str) -> None:
         ("api-timeout", "0.9"),
         ("probe-port", "-1"),
         ("probe-port", "65536"),
+        ("hint-port", "-1"),
+        ("hint-port", "65536"),
         ("namespace", "n" * 64),
         ("account", "a" * 254),
         ("log-format", "xml"),

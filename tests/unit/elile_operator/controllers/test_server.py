@@ -20,6 +20,7 @@ from elile_operator.decide.violation import Violation
 from elile_operator.engine import ObjectKey, Result
 from elile_operator.kube.errors import KubeConflictError, KubeUnavailableError
 from elile_operator.kube.resources import CONFIG_MAPS, VAULT_SERVERS
+from elile_operator.sources.hints import HintsFlow
 from elile_operator.sources.trust import CaBundles
 from tests.fakes.api import vault_server
 from tests.fakes.http import Authority
@@ -40,6 +41,7 @@ class Stage(Parts):
         self.usable: list[str] = []
         self.lost: list[str] = []
         self.pace = Pace(0, 0, 0.0, 0.0, 0.0)
+        self.flow = HintsFlow(expected=False, speaks=None)
         self.ready: list[tuple[str, bool | None]] = []
         self.controller = ServerController(
             world=self.world,
@@ -51,6 +53,7 @@ class Stage(Parts):
             observer=self,
             pace=lambda _: self.pace,
             pollers=16,
+            flow=lambda _: self.flow,
             on_usable=self.usable.append,
             on_trouble=self.lost.append,
         )
@@ -406,3 +409,37 @@ async def test_the_written_status_is_known_at_once(stage: Stage) -> None:
     server = stage.world.servers.get(SERVER)
     assert server is not None
     assert server.status.server_version == "2.7.2"  # type: ignore[union-attr]
+
+
+# ── hints ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def hints(stage: Stage) -> tuple[str, str] | None:
+    said = (stage.kube.find(VAULT_SERVERS, "", "default") or {})["status"]["conditions"]
+    return next(((c["status"], c["reason"]) for c in said if c["type"] == "HintsFlowing"), None)
+
+
+async def test_nothing_is_said_of_hints_where_none_can_come(stage: Stage) -> None:
+    stage.flow = HintsFlow(expected=False, speaks=False)
+    await stage.look()
+    assert hints(stage) is None
+
+
+async def test_whether_hints_come_is_said_and_what_turns_is_told(stage: Stage) -> None:
+    told = []
+    for speaks, said in (
+        (None, None),
+        (True, ("True", "HintsFlowing")),
+        (None, ("True", "HintsFlowing")),
+        (False, ("False", "HintsSilent")),
+        (None, ("False", "HintsSilent")),
+        (True, ("True", "HintsFlowing")),
+    ):
+        stage.flow = HintsFlow(expected=True, speaks=speaks)
+        await stage.look()
+        assert hints(stage) == said, speaks
+        told = [reason for _, reason, *_ in stage.events.told if "Hints" in reason]
+    assert told == ["HintsSilent", "HintsFlowing"]
+    stage.flow = HintsFlow(expected=False, speaks=False)
+    await stage.look()
+    assert hints(stage) is None, "its token was taken away"

@@ -156,6 +156,9 @@ def test_no_method_lets_a_value_or_a_path_into_a_label(metrics: Metrics) -> None
                 "repaired": 1,
                 "ready": True,
                 "hit": True,
+                "wanted": 1,
+                "unwanted": 1,
+                "code": 204,
             }
             parameters = inspect.signature(method).parameters
             method(**{p: samples.get(p, evil) for p in parameters})
