@@ -14,6 +14,8 @@ __all__ = ["LISTED", "Evidence", "Verdict", "is_born", "judge", "to_ask"]
 
 LISTED = 10  # names in a status; more would only make it long
 NAMED = 3  # names in a message
+# The API server cuts times to whole seconds: the content may be younger than it seems by nearly one.
+CUT_OFF = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def judge(consumers: Consumers, live: LiveSecret, evidence: Evidence, now: datet
     proof, changed, told = consumers.proof, evidence.changed, evidence.told
     users = sorted((p for p in evidence.pods if live.name in p.secrets), key=lambda p: p.name)
     pods, jobs = [p for p in users if not p.of_job], [p for p in users if p.of_job]
-    due = changed + proof.elapsed if changed and proof and proof.elapsed else None
+    due = changed + CUT_OFF + proof.elapsed if changed and proof and proof.elapsed else None
     over = due is None or now >= due
     once = (told.proved_revision, told.proved_by) if told else None
     settled = proof is not None and once == (live.revision, proof.kind)

@@ -458,9 +458,9 @@ async def test_time_brings_the_object_back(monkeypatch: pytest.MonkeyPatch) -> N
     stage.vault.write("db", password="p1")
     stage.put(PODS, pod())
     stage.want(consumers={"proof": {"elapsed": "30m"}})
-    assert await stage.controller.reconcile(DB) == Result.after(timedelta(minutes=30))
+    assert await stage.controller.reconcile(DB) == Result.after(timedelta(minutes=30, seconds=1))
     assert stage.says("ConsumersCurrent") == "False AwaitingConsumers"
-    await stage.clock.advance(1800.0)
+    await stage.clock.advance(1801.0)
     assert await stage.controller.reconcile(DB) == Result.done()
     assert stage.says("ConsumersCurrent") == "True ConsumersCurrent"
 

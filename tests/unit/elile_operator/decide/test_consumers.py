@@ -210,13 +210,14 @@ def test_a_proof_that_was_there_once_holds_for_its_revision(revision: int, by: s
 
 # ── by time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-DUE = CHANGED + timedelta(minutes=30)
+# A second more: the time of the change was cut to a whole one.
+DUE = CHANGED + timedelta(minutes=30, seconds=1)
 
 
 @pytest.mark.parametrize(
     ("now", "says_", "summary", "look_after"),
     [
-        pytest.param(NOW, "False AwaitingConsumers", "0+1?/1", timedelta(minutes=29), id="before"),
+        pytest.param(NOW, "False AwaitingConsumers", "0+1?/1", DUE - NOW, id="before"),
         pytest.param(DUE - SECOND, "False AwaitingConsumers", "0+1?/1", SECOND, id="a second before"),
         pytest.param(DUE, "True ConsumersCurrent", "1/1", None, id="on time"),
         pytest.param(DUE + SECOND, "True ConsumersCurrent", "1/1", None, id="after"),
@@ -230,7 +231,7 @@ def test_time_proves_when_it_is_up(now: datetime, says_: str, summary: str, look
 def test_time_is_waited_for_although_no_pod_is_there() -> None:
     """It is declared for readers that nobody sees."""
     verdict = judged([], ELAPSED)
-    assert verdict.condition[2] == "revision 5: waits until 2030-01-01T12:30:00Z (spec.consumers.proof.elapsed)"
+    assert verdict.condition[2] == "revision 5: waits until 2030-01-01T12:30:01Z (spec.consumers.proof.elapsed)"
 
 
 def test_time_proves_nothing_of_pods_that_cannot_follow() -> None:
