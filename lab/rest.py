@@ -48,14 +48,22 @@ class Client:
 
     def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
         """The decoded answer, or None if it has no body. Raises RefusedError or UnreachableError."""
-        status, text = self._exchange(method, path, body, headers or {})
-        if not 200 <= status < 300:
-            raise RefusedError(method, self.url + path, status, text)
+        text = self._answer(method, path, body, headers or {})
         return json.loads(text) if text else None
+
+    def text(self, path: str) -> str:
+        """The answer as it came. Raises as `request`."""
+        return self._answer("GET", path, None, {"Accept": "*/*"})
 
     def status(self, path: str) -> int:
         """Only the status code: health endpoints say with it what they have to say."""
         return self._exchange("GET", path, None, {})[0]
+
+    def _answer(self, method: str, path: str, body: object, headers: dict[str, str]) -> str:
+        status, text = self._exchange(method, path, body, headers)
+        if not 200 <= status < 300:
+            raise RefusedError(method, self.url + path, status, text)
+        return text
 
     def _exchange(self, method: str, path: str, body: object, headers: dict[str, str]) -> tuple[int, str]:
         data = None if body is None else json.dumps(body).encode()

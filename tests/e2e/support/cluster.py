@@ -94,7 +94,7 @@ class Cluster:
 
     def last_line(self, pod: str, namespace: str) -> str:
         """Return what a pod printed last, empty for nothing."""
-        return self._api.text(PODS.path(namespace, pod, "log"), tailLines="1").strip()
+        return self._api.text(f"{PODS.path(namespace, pod, 'log')}?tailLines=1").strip()
 
     def watch(self, what: str, namespace: str) -> subprocess.Popen[str]:
         """Print what happens to a kind of the core group in a namespace, a line of JSON each, until it is stopped."""
@@ -112,7 +112,7 @@ class Cluster:
 
     def entry(self, path: str, version: int = 0) -> dict[str, Any] | None:
         """Return `data` and `metadata` of a version below `secret/`, 0 for the newest; None for none, or deleted."""
-        found = self._vault.get(f"/v1/secret/data/{quote(path)}", version=str(version))
+        found = self._vault.get(f"/v1/secret/data/{quote(path)}?version={version}")
         data: dict[str, Any] | None = None if found is None else found["data"]
         return data
 
@@ -121,6 +121,11 @@ class Cluster:
         found = self._vault.get(f"/v1/secret/metadata/{quote(path)}")
         data: dict[str, Any] | None = None if found is None else found["data"]
         return data
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+        self._vault.close()
 
     @cached_property
     def _api(self) -> Rest:

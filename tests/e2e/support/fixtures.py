@@ -4,6 +4,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,18 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     if given is not None:
         ca_file = Path(os.environ["BAO_CACERT"])
         address = os.environ["BAO_ADDR"]
-        yield Cluster(given, address, address, ca_file.read_text(), ca_file, os.environ["BAO_TOKEN"], None)
+        with closing(
+            Cluster(given, address, address, ca_file.read_text(), ca_file, os.environ["BAO_TOKEN"], None)
+        ) as c:
+            yield c
         return
     lab = Lab.open(request.config.getoption("--lab-name"))
     was_up = lab.is_up()
     lab.up(echo=lambda _line: None)
     lab.reset()
     try:
-        yield Cluster.of_lab(lab)
+        with closing(Cluster.of_lab(lab)) as cluster:
+            yield cluster
     finally:
         if not was_up:
             lab.down()

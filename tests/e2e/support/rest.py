@@ -7,16 +7,19 @@ tested.
 import base64
 import ssl
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
-import httpx
 import yaml
 
 from elile_operator.kube import resources
 from elile_operator.kube.resources import Resource
+from lab import rest
+from lab.errors import LabError
 
 # As `kubectl get` takes them.
 KINDS = {r.kind.lower(): r for r in vars(resources).values() if isinstance(r, Resource)} | {
@@ -27,16 +30,20 @@ KINDS = {r.kind.lower(): r for r in vars(resources).values() if isinstance(r, Re
 TIMEOUT = 30.0
 
 
-class RestError(AssertionError):
-    """No answer, or one that says no."""
-
-
 class Rest:
-    """One server. `call` may be used by several threads."""
+    """One server, for any number of threads. What fails is an AssertionError, as everything that a test meets."""
 
     def __init__(self, base: str, trust: ssl.SSLContext, headers: Mapping[str, str] | None = None) -> None:
-        # The environment's proxies and certificates lead elsewhere.
-        self._client = httpx.Client(base_url=base, verify=trust, headers=headers, timeout=TIMEOUT, trust_env=False)
+        self._base = base
+        self._trust = trust
+        self._headers = dict(headers or {})
+        self._own = threading.local()
+        self._clients: list[rest.Client] = []
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        for client in self._clients:
+            client.close()
 
     @classmethod
     def of_kubeconfig(cls, path: Path) -> Self:
@@ -56,33 +63,42 @@ class Rest:
     def of_bao(cls, address: str, ca_pem: str, token: str) -> Self:
         return cls(address, ssl.create_default_context(cadata=ca_pem), {"X-Vault-Token": token})
 
-    def get(self, path: str, **query: str) -> dict[str, Any] | None:
+    def get(self, path: str) -> dict[str, Any] | None:
         """Return what is there; None for nothing."""
-        answer = self._call("GET", path, query)
-        found: dict[str, Any] | None = None if answer is None else answer.json()
-        return found
+        with _failures():
+            found: dict[str, Any] = self._client.get(path)
+            return found
+        return None
 
-    def text(self, path: str, **query: str) -> str:
+    def text(self, path: str) -> str:
         """Return what is there as it came, empty for nothing."""
-        answer = self._call("GET", path, query)
-        return "" if answer is None else answer.text
+        with _failures():
+            return self._client.text(path)
+        return ""
 
     def post(self, path: str, body: Mapping[str, Any]) -> None:
-        if self._call("POST", path, {}, body) is None:
-            raise RestError(f"POST {path}: not found")
-
-    def _call(
-        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None
-    ) -> httpx.Response | None:
         try:
-            answer = self._client.request(method, path, params=query, json=body)
-        except httpx.TransportError as e:
-            raise RestError(f"{method} {path}: {type(e).__name__}: {e}") from None
-        if answer.status_code == HTTPStatus.NOT_FOUND:
-            return None
-        if answer.is_error:
-            raise RestError(f"{method} {path}: {answer.status_code} {answer.text.strip()}")
-        return answer
+            self._client.request("POST", path, body)
+        except LabError as e:
+            raise AssertionError(str(e)) from None
+
+    @property
+    def _client(self) -> rest.Client:
+        if not hasattr(self._own, "client"):
+            self._own.client = rest.Client(self._base, self._trust, self._headers, TIMEOUT)
+            self._clients.append(self._own.client)
+        client: rest.Client = self._own.client
+        return client
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Pass over that there is nothing."""
+    try:
+        yield
+    except LabError as e:
+        if not (isinstance(e, rest.RefusedError) and e.status == HTTPStatus.NOT_FOUND):
+            raise AssertionError(str(e)) from None
 
 
 def _inline(text: str) -> bytes:
