@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-__all__ = ["Doubt", "Expected", "expect", "is_answered", "judge_look", "pause"]
+__all__ = ["Doubt", "Expected", "due", "expect", "is_answered", "judge_look", "pause"]
 
 # Seconds. Standbys answer reads, and may be this far behind the server that was written to.
 LAG = 2.0
@@ -14,6 +14,8 @@ LEAST_PAUSE = 0.01  # timers are not exact, and one that is early by nothing wou
 FEW = 100
 # Seconds for which a path is not read for a hint after one that was wrong; each further one makes it longer.
 FIRST_DOUBT, GROWTH, LONGEST_DOUBT = 2.0, 4.0, 60.0
+# The same for a hint at the very next version: whoever makes hints up does not know it, and whoever writes does.
+LIKELY_DOUBT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +31,31 @@ class Expected:
     """A change that was hinted at and not seen yet.
 
     `before` is what was known then. `version` is the one that was made; None: whatever differs is the change. `until`
-    (monotonic) is when the change has to be there; None before the first look. `renewed`: there were more hints since.
+    (monotonic) is when the change has to be there; None before the first look. `likely`: the version is the next one.
+    `renewed`: there were more hints since.
     """
 
     before: Hashable
     version: int | None
     until: float | None = None
     looks: int = 0
+    likely: bool = False
     renewed: bool = False
 
 
-def expect(pending: Expected | None, version: int | None, before: Hashable) -> Expected:
+def expect(pending: Expected | None, version: int | None, before: Hashable, *, likely: bool = False) -> Expected:
     """Return what is expected after another hint."""
     if pending is None:
-        return Expected(before, version)
+        return Expected(before, version, likely=likely)
     both = None if version is None or pending.version is None else max(version, pending.version)
-    return replace(pending, version=both, renewed=pending.until is not None)
+    return replace(pending, version=both, likely=pending.likely or likely, renewed=pending.until is not None)
+
+
+def due(expected: Expected, doubt: Doubt) -> float:
+    """Return when (monotonic) a change may be looked for at the earliest; 0 for at once."""
+    if not doubt.length:
+        return 0.0
+    return doubt.until - doubt.length + min(doubt.length, LIKELY_DOUBT) if expected.likely else doubt.until
 
 
 def is_answered(expected: Expected, sight: Hashable, current: int | None) -> bool:
@@ -66,7 +77,7 @@ def judge_look(
     until = expected.until if expected.until is not None else now + LAG
     if now >= until or doubt.length:  # who was wrong before is looked at once
         length = min(max(FIRST_DOUBT, doubt.length * GROWTH), LONGEST_DOUBT)
-        later = Expected(expected.before, expected.version) if expected.renewed else None
+        later = Expected(expected.before, expected.version, likely=expected.likely) if expected.renewed else None
         return later, Doubt(now + length, length)
     looks = expected.looks + 1 if waiting <= FEW else len(PAUSES) + 1
     return replace(expected, until=until, looks=looks), doubt

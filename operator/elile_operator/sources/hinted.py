@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from elile_operator.decide.access import Engine
-from elile_operator.decide.hinting import Doubt, Expected, expect, is_answered, judge_look, pause
+from elile_operator.decide.hinting import Doubt, Expected, due, expect, is_answered, judge_look, pause
 from elile_operator.decide.hints import Hint
 from elile_operator.sources.known import Entry
 
@@ -56,17 +56,17 @@ class HintedEntries:
                 if entry.identity.server == server or self._same_vault(server, entry.identity.server):
                     yield entry
 
-    def note(self, entry: Entry, version: int | None, before: Hashable) -> float | None:
+    def note(self, entry: Entry, version: int | None, before: Hashable, *, likely: bool) -> float | None:
         """Expect a change; return when (monotonic) the entry may be looked at for it; None: the next look is set."""
         state = self._states.get(entry, _State())
-        expected = expect(state.expected, version, before)
+        expected = expect(state.expected, version, before, likely=likely)
         self._set(entry, expected, state.doubt)
-        return state.doubt.until if expected.until is None else None
+        return due(expected, state.doubt) if expected.until is None else None
 
     def is_due(self, entry: Entry, now: float) -> bool:
         """Whether a change is expected, and to be looked for now."""
         state = self._states.get(entry)
-        return state is not None and state.expected is not None and now >= state.doubt.until
+        return state is not None and state.expected is not None and now >= due(state.expected, state.doubt)
 
     def looked(self, entry: Entry, sight: Hashable, current: int | None, now: float) -> None:
         """A look has ended. `current` is the version that can be read, None where none can."""
@@ -82,7 +82,7 @@ class HintedEntries:
         state = self._states.get(entry)
         if state is None or state.expected is None:
             return None
-        return max(pause(state.expected, now), state.doubt.until - now)
+        return max(pause(state.expected, now), due(state.expected, state.doubt) - now)
 
     def _set(self, entry: Entry, expected: Expected | None, doubt: Doubt) -> None:
         before = self._states.get(entry)

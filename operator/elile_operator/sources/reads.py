@@ -169,7 +169,8 @@ class SharedReads(Generic[R]):
         for entry in entries:
             known = self._known[entry]
             if not knows(known, hint.version):
-                due = self._hinted.note(entry, hint.version, sight(known))
+                likely = known.current is not None and hint.version == known.current + 1
+                due = self._hinted.note(entry, hint.version, sight(known), likely=likely)
                 if due is not None:
                     self._polls.add_at(entry, due, priority=Priority.URGENT)
         return bool(entries)

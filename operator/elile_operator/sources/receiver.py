@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 CLOSE_SECONDS = 1.0  # for requests under way when the server stops
 # Hints a second of one connection, ten times what a busy Vault writes; at most as many at once as a forwarder holds.
 HINTS_PER_SECOND, BURST = 1_000.0, 10_000.0
-# What a connection begins with. Less: whoever floods could open another one each time.
-FIRST = 1_000.0
+# Whoever floods could open a new connection each time: for their first seconds, all of them have this much together.
+YOUNG_SECONDS = 10.0
 # What a request costs beside its hints, in hints: a flood of empty ones is one too.
 REQUEST_COSTS = 10
 LONGEST_WAIT = 1.0
@@ -104,8 +104,13 @@ class Tokens:
 class _Allowance:
     """Hints that may come now; they grow with time up to BURST."""
 
-    left: float = FIRST
+    left: float = BURST
     at: float = field(default_factory=time.monotonic)
+    made: float = field(default_factory=time.monotonic)
+
+    @property
+    def young(self) -> bool:
+        return time.monotonic() - self.made < YOUNG_SECONDS
 
     def take(self, hints: float) -> None:
         self._grow()
@@ -147,6 +152,7 @@ class HintReceiver:
         self._observer = observer
         # By connection: one that floods leaves the others what is theirs.
         self._allowances: dict[object, _Allowance] = {}
+        self._newcomers = _Allowance()
         self._runner: web.AppRunner | None = None
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -262,10 +268,11 @@ class HintReceiver:
             return 401, f"this is not the token of VaultServer {server[:253]!r}; it is in the folder of --hint-tokens"
         if (sink := self._sink) is None:
             return 421, "this process is not the leader; another replica is"
-        allowance = self._allowance(request.protocol, self._runner.server.connections)
-        if (wait := allowance.wait()) > 0:
+        own = self._allowance(request.protocol, self._runner.server.connections)
+        allowances = (own, self._newcomers) if own.young else (own,)
+        if (wait := max(a.wait() for a in allowances)) > 0:
             await asyncio.sleep(min(wait, LONGEST_WAIT))  # who waits for the answer sends nothing meanwhile
-            if allowance.wait() > 0:
+            if any(a.wait() > 0 for a in allowances):
                 return 429, "too many hints"
         try:
             async with asyncio.timeout(READ_TIMEOUT):
@@ -275,9 +282,11 @@ class HintReceiver:
         except TimeoutError:
             return 408, "the batch did not come in time"
         except MalformedHintsError as e:
-            allowance.take(REQUEST_COSTS)
+            for allowance in allowances:
+                allowance.take(REQUEST_COSTS)
             return 400, str(e)
-        allowance.take(len(batch.hints) + REQUEST_COSTS)
+        for allowance in allowances:
+            allowance.take(len(batch.hints) + REQUEST_COSTS)
         loop, take = sink
         with contextlib.suppress(RuntimeError):  # the process ends
             loop.call_soon_threadsafe(take, server, batch)

@@ -9,6 +9,7 @@ from elile_operator.decide.hinting import (
     LONGEST_DOUBT,
     Doubt,
     Expected,
+    due,
     expect,
     is_answered,
     judge_look,
@@ -74,6 +75,14 @@ def test_more_hints_do_not_put_off_the_end_and_have_one_more_look_after_the_doub
     doubt = Doubt(5.0 + FIRST_DOUBT, FIRST_DOUBT)
     assert judge_look(renewed, NONE, answered=False, now=5.0, waiting=1) == (Expected("a", 3), doubt)
     assert judge_look(waiting, NONE, answered=False, now=5.0, waiting=1) == (None, doubt)
+
+
+def test_the_next_version_is_looked_for_sooner_and_not_more_often_than_that() -> None:
+    doubt = Doubt(until=100.0, length=32.0)
+    assert due(Expected("a", 9), doubt) == 100.0
+    assert due(Expected("a", 2, likely=True), doubt) == 69.0
+    assert due(expect(Expected("a", 9), 2, "a", likely=True), doubt) == 69.0
+    assert due(Expected("a", 2, likely=True), NONE) == due(Expected("a", 2), NONE) == 0.0
 
 
 def test_many_that_wait_are_looked_at_twice() -> None:

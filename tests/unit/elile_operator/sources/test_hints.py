@@ -125,7 +125,15 @@ async def test_a_true_hint_that_was_doubted_is_followed_after_the_doubt(stage: S
     await stage.clock.advance(2.5)
     stage.vault.write("db", password="p2")
     stage.reads.hint("default", new(2))
-    await stage.clock.advance(2)
+    await stage.clock.advance(0.6)
+    assert stage.heard() == ["a"], "of the next version, which nobody else would know"
+    stage.reads.hint("default", new(99))
+    await stage.clock.advance(2.5)
+    stage.vault.delete("db", 2)
+    stage.reads.hint("default", Hint("", "secret", "delete/db"))
+    await stage.clock.advance(1)
+    assert stage.heard() == []
+    await stage.clock.advance(1)
     assert stage.heard() == ["a"]
 
 

@@ -165,18 +165,29 @@ async def test_what_is_no_batch_is_refused(site: Site, body: bytes, status: int,
 async def test_who_floods_waits_and_others_do_not(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receiver_module, "LONGEST_WAIT", 0.01)
     site.lead()
+    monkeypatch.setattr(receiver_module, "BURST", 3_000.0)
     full, headers = encode(Batch(BATCH.hints * MAX_HINTS)), {"Authorization": f"Bearer {TOKEN}"}
     codes = []
     async with site.session() as flooding, site.session() as other:
         for _ in range(30):
             async with flooding.post("/v1/hints/default", data=full, headers=headers) as answer:
                 codes.append((answer.status, answer.headers.get("Retry-After")))
+        monkeypatch.setattr(receiver_module, "YOUNG_SECONDS", 0.0)
         async with other.post("/v1/hints/default", data=BODY, headers=headers) as answer:
             assert answer.status == 204
     taken = codes.count((204, None))
     assert taken + codes.count((429, "1")) == 30
     # What it begins with, and what comes back while this runs.
     assert 1 <= taken <= 10, codes
+
+
+async def test_new_connections_have_one_allowance_together(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_module, "LONGEST_WAIT", 0.01)
+    site.lead()
+    full = encode(Batch(BATCH.hints * MAX_HINTS))
+    codes = [(await site.send(full))[0] for _ in range(30)]
+    assert 10 <= codes.count(204) <= 20, codes
+    assert set(codes) == {204, 429}
 
 
 async def test_another_certificate_is_taken_without_a_restart(site: Site) -> None:
