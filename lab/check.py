@@ -77,10 +77,12 @@ APART = tuple(
         ),
     )
 )
-# Rotations wait for grace periods and proofs, and want databases of their own.
+# Rotations wait for grace periods and proofs, and want databases of their own; these wait as long as all the others.
 ROTATIONS = tuple(sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "e2e").glob("test_rotation*.py")))
+PATIENT = tuple(f"tests/e2e/test_rotation_{name}.py" for name in ("proof", "deleting", "external", "emergency"))
 POLICIES = tuple(f"tests/e2e/test_{name}.py" for name in ("job_hooks", "vault_policies", "admission_policies"))
 FOURTH_LAB = ("--lab-name", "test-4")
+FIFTH_LAB = ("--lab-name", "test-5")
 ELSEWHERE = tuple(f"--ignore={path}" for path in (MISTAKES, CONTRACT, *APART, *ROTATIONS, *POLICIES))
 # The same faults each time: `make chaos` is where others are looked for.
 SEED = ("--chaos-seed", "42")
@@ -94,7 +96,8 @@ LANES = (
     (Suite("services", ("tests/services",)), Suite("fault", ("tests/fault",))),
     (Suite("e2e", ("tests/e2e", "tests/security"), ON_LAB, ELSEWHERE),),
     (Suite("e2e apart", APART, ON_LAB, THIRD_LAB),),
-    (Suite("e2e rotation", ROTATIONS, ON_LAB, FOURTH_LAB),),
+    (Suite("patient", PATIENT, ON_LAB, FOURTH_LAB)),
+    (Suite("rotation", tuple(path for path in ROTATIONS if path not in PATIENT), ON_LAB, FIFTH_LAB),),
     (
         Suite("mistakes", (MISTAKES,), ON_LAB, SECOND_LAB),
         Suite("contract", (CONTRACT,), ON_LAB, SECOND_LAB),
