@@ -96,7 +96,7 @@ LANES = (
     (Suite("services", ("tests/services",)), Suite("fault", ("tests/fault",))),
     (Suite("e2e", ("tests/e2e", "tests/security"), ON_LAB, ELSEWHERE),),
     (Suite("e2e apart", APART, ON_LAB, THIRD_LAB),),
-    (Suite("patient", PATIENT, ON_LAB, FOURTH_LAB)),
+    (Suite("patient", PATIENT, ON_LAB, FOURTH_LAB),),
     (Suite("rotation", tuple(path for path in ROTATIONS if path not in PATIENT), ON_LAB, FIFTH_LAB),),
     (
         Suite("mistakes", (MISTAKES,), ON_LAB, SECOND_LAB),
