@@ -51,9 +51,9 @@ def test_only_a_path_that_is_gone_takes_along_what_was_delivered(tenant: Tenant)
         tenant.wait(name, "Synced")
     pod = tenant.run_pod("app", "own")
     try:
+        began = time.monotonic()
         for name in ("own", "merged", "kept"):
             cluster.bao("kv", "metadata", "delete", "-mount=secret", f"{ns}/{name}")
-        began = time.monotonic()
         cluster.bao("secrets", "disable", mount)
         cluster.bao("kv", "delete", "-mount=secret", f"{ns}/deleted")
         cluster.bao("kv", "destroy", "-mount=secret", "-versions=1", f"{ns}/destroyed")

@@ -126,7 +126,9 @@ def test_what_is_deleted_once_the_value_is_live_leaves_both_values(
         )
         assert rotated.works(before)
         assert rotated.works(rotated.live())
-        assert (rotated.rotating.journal("db") or {})["phase"] == phase
+        # A pass that is under way when its only reader goes has nobody to wait for any more.
+        phases = {phase, "Grace"} if kind == "elilesecret" else {phase}
+        assert (rotated.rotating.journal("db") or {})["phase"] in phases
         rotated.has_events("JournalOrphaned", kind="RotationSchedule", name="db")
         schedule = rotated.tenant.cluster.find("rotationschedule", "db", rotated.tenant.namespace)
         assert schedule is None or not schedule["metadata"].get("finalizers")
