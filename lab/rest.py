@@ -33,6 +33,9 @@ def tls(ca: Path, client_certificate: Path | None = None, client_key: Path | Non
     return context
 
 
+_CLOSED_BY_SERVER = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
+
+
 @dataclass(slots=True)
 class Client:
     """One connection, for one thread. `context` None means plain HTTP."""
@@ -78,7 +81,7 @@ class Client:
         except (http.client.HTTPException, OSError) as error:
             self.close()
             # A server closes idle connections when it likes; a second try on a new one tells that from a dead server.
-            if reused and isinstance(error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError):
+            if reused and isinstance(error, _CLOSED_BY_SERVER):
                 return self._exchange(method, path, body, headers)
             raise UnreachableError(f"{method} {self.url}{path}: {error}") from error
 

@@ -121,4 +121,4 @@ def test_a_standby_stops_cleanly(pair: tuple[Operator, Operator]) -> None:
     _, second = pair
     began = time.monotonic()
     assert second.stop() == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # of kubelet's 30

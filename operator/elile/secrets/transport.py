@@ -3,23 +3,29 @@
 import errno
 import http.client
 import io
+import json as json_
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-import requests
-import requests.adapters
 import urllib3
 import urllib3.connection
 import urllib3.exceptions
 
-from elile.secrets.errors import SecretsError, SecretsMalformedResponseError, SecretsTLSError, SecretsUnavailableError
+from elile.secrets.errors import (
+    SecretsConfigurationError,
+    SecretsError,
+    SecretsMalformedResponseError,
+    SecretsTLSError,
+    SecretsUnavailableError,
+)
 from elile.secrets.tls import client_context
 
-__all__ = ["MAX_RESPONSE_BYTES", "BoundedAdapter", "VaultEndpoint", "from_transport"]
+__all__ = ["MAX_RESPONSE_BYTES", "Answer", "Connections", "VaultEndpoint", "from_transport"]
 
 # A KV entry is at most 1 MiB by the servers' default storage limit; metadata of a thousand versions fits as well.
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
@@ -52,7 +58,7 @@ _CERTIFICATE_FAULTS = {
 }
 
 
-def from_transport(error: requests.RequestException, path: str) -> SecretsError:
+def from_transport(error: urllib3.exceptions.HTTPError, path: str) -> SecretsError:
     """Name the cause of a failed connection without its text, which may hold the whole URL."""
     cause = _deepest(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -64,7 +70,9 @@ def from_transport(error: requests.RequestException, path: str) -> SecretsError:
         return SecretsUnavailableError("the connection was closed", path=path)
     if isinstance(cause, ssl.SSLError):
         return SecretsTLSError("the TLS handshake failed", path=path)
-    if isinstance(error, requests.Timeout) or isinstance(cause, TimeoutError):
+    # NewConnectionError counts as a timeout there, and may be any failure to connect.
+    late = isinstance(error, urllib3.exceptions.TimeoutError)
+    if isinstance(cause, TimeoutError) or (late and not isinstance(error, urllib3.exceptions.NewConnectionError)):
         return SecretsUnavailableError("no answer in time", path=path)
     if isinstance(cause, socket.gaierror):
         return SecretsUnavailableError("the host name cannot be resolved", path=path)
@@ -74,7 +82,7 @@ def from_transport(error: requests.RequestException, path: str) -> SecretsError:
 
 
 def _deepest(error: BaseException) -> BaseException:
-    """Walk to the exception of the standard library that requests and urllib3 wrapped."""
+    """Walk to the exception of the standard library that urllib3 wrapped."""
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
@@ -141,45 +149,103 @@ class _HTTPSPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
 
 
-class BoundedAdapter(requests.adapters.HTTPAdapter):
-    """A transport that trusts what the endpoint says, and reads an answer within a deadline and a size."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What hvac looks at of a response."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def ok(self) -> bool:
+        return self.status_code < 400
+
+    @property
+    def text(self) -> str:
+        return self.content.decode(errors="replace")
+
+    def json(self) -> Any:
+        """Raises ValueError for what is no JSON."""
+        return json_.loads(self.content)
+
+
+class Connections:
+    """Connections to one endpoint, as hvac wants its session, in place of one of requests.
+
+    That asks the environment, cookies and hooks with every call, which takes more time than all the rest of it.
+    """
+
+    # hvac copies these to its own settings.
+    verify = cert = proxies = None
 
     def __init__(self, endpoint: VaultEndpoint) -> None:
-        self._endpoint = endpoint
-        self._ca_readable = True
-        super().__init__(pool_connections=1, pool_maxsize=endpoint.pool, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        if urlsplit(self._endpoint.address).scheme == "https":
-            try:
-                kwargs["ssl_context"] = client_context(self._endpoint.ca_pem)
-            except (ssl.SSLError, ValueError):
-                self._ca_readable = False  # said by every request, as all that is wrong with an endpoint
-            if self._endpoint.server_name:
-                kwargs["server_hostname"] = self._endpoint.server_name
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-
-    def cert_verify(self, conn: Any, *_: Any, **__: Any) -> None:
-        # requests would add its own CA bundle to the context here, and so trust more than the endpoint names.
-        conn.cert_reqs = "CERT_REQUIRED"
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        if not self._ca_readable:
-            raise SecretsTLSError("the CA certificates given for it cannot be read")
-        kwargs["stream"] = True
-        response = super().send(request, *args, **kwargs)
+        parts = urlsplit(endpoint.address)
+        self._base = endpoint.address.rstrip("/")
+        self._pool: urllib3.HTTPConnectionPool | None = None  # without one, the CA certificates cannot be read
+        host = parts.hostname or ""
+        settings: dict[str, Any] = {"maxsize": endpoint.pool, "retries": False}
+        if parts.scheme != "https":
+            self._pool = _HTTPPool(host, parts.port, **settings)
+            return
+        if endpoint.server_name:
+            settings["server_hostname"] = endpoint.server_name
         try:
-            response._content = _body(response.raw)
+            trust = client_context(endpoint.ca_pem)
+        except (ssl.SSLError, ValueError):
+            return
+        self._pool = _HTTPSPool(host, parts.port, ssl_context=trust, cert_reqs="CERT_REQUIRED", **settings)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        timeout: float | None = None,
+        **_: Any,
+    ) -> Answer:
+        """Send a request and read the whole answer. Redirects are not followed, and nothing is tried twice.
+
+        Raises SecretsError for what the endpoint or the answer is, and HTTPError of urllib3 for what the network does.
+        """
+        if self._pool is None:
+            raise SecretsTLSError("the CA certificates given for it cannot be read")
+        target = url.removeprefix(self._base) + (f"?{urlencode(params)}" if params else "")
+        sent = {"Accept": "application/json", "User-Agent": "elile-secrets", **(headers or {})}
+        body = None
+        if json is not None:
+            body = json_.dumps(json, allow_nan=False).encode()
+            sent["Content-Type"] = "application/json"
+        try:
+            response = self._pool.urlopen(
+                method.upper(),
+                target,
+                body=body,
+                headers=sent,
+                timeout=urllib3.Timeout(connect=timeout, read=timeout),
+                redirect=False,
+                preload_content=False,
+            )
+        except urllib3.exceptions.HTTPError:
+            raise
+        except ValueError:
+            raise SecretsConfigurationError("the token, or a name, has a character that no header can hold") from None
+        try:
+            content = _body(response)
         except BaseException as e:
             response.close()
             if isinstance(e, urllib3.exceptions.DecodeError):
                 raise SecretsMalformedResponseError("the answer's compression cannot be read") from None
-            if isinstance(e, urllib3.exceptions.HTTPError):
-                raise requests.ConnectionError(e) from e
             raise
-        response._content_consumed = True  # type: ignore[attr-defined] # requests marks it so after reading
-        return response
+        response.release_conn()
+        return Answer(response.status, response.headers, content)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        if self._pool is not None:
+            self._pool.close()
 
 
 def _body(raw: Any) -> bytes:

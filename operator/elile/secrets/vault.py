@@ -14,7 +14,7 @@ import hvac.api.auth_methods
 import hvac.api.secrets_engines
 import hvac.exceptions
 import hvac.utils
-import requests
+import urllib3.exceptions
 
 from elile.secrets.answers import (
     EngineAnswer,
@@ -44,7 +44,7 @@ from elile.secrets.errors import (
     SecretVersionNotFoundError,
 )
 from elile.secrets.redact import Redacted, SecretStr
-from elile.secrets.transport import BoundedAdapter, VaultEndpoint, from_transport
+from elile.secrets.transport import Answer, Connections, VaultEndpoint, from_transport
 
 __all__ = ["OBJECT_HEADER", "VaultClient"]
 
@@ -61,7 +61,7 @@ class VaultClient:
 
     def __init__(self, endpoint: VaultEndpoint) -> None:
         self.endpoint = endpoint
-        self._session = _session(endpoint)
+        self._session = Connections(endpoint)
         self._object = ""
 
     def speaking_for(self, name: str) -> "VaultClient":
@@ -84,7 +84,7 @@ class VaultClient:
 
     def after_fork(self) -> None:
         """In the child: use none of the parent's connections. They are left as they are, and not closed in its name."""
-        self._session = _session(self.endpoint)
+        self._session = Connections(self.endpoint)
 
     def state(self) -> ServerState:
         """Ask whether the server is there, initialised and unsealed. Needs no token."""
@@ -299,14 +299,6 @@ class VaultClient:
         )
 
 
-def _session(endpoint: VaultEndpoint) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    session.mount("https://", BoundedAdapter(endpoint))
-    session.mount("http://", BoundedAdapter(endpoint))
-    return session
-
-
 class _Adapter(hvac.adapters.JSONAdapter):  # type: ignore[misc] # hvac ships no types
     """hvac's adapter with the object's header, and with errors of our own made where the whole answer is at hand."""
 
@@ -318,20 +310,20 @@ class _Adapter(hvac.adapters.JSONAdapter):  # type: ignore[misc] # hvac ships no
         sent = {**(headers or {}), **({OBJECT_HEADER: self.on_behalf_of} if self.on_behalf_of else {})}
         answer = super().request(method, url, headers=sent, **kwargs)
         # hvac hands back the bare response for a redirect, and for a body that is not JSON.
-        if isinstance(answer, requests.Response) and answer.status_code != 204:
-            if answer.is_redirect or answer.status_code in (301, 302, 303, 307, 308):
+        if isinstance(answer, Answer) and answer.status_code != 204:
+            if answer.status_code in (301, 302, 303, 307, 308):
                 raise SecretsUnavailableError("the server redirects elsewhere; name the active node in spec.address")
             raise SecretsMalformedResponseError(f"answered {answer.status_code} with a body that is not JSON")
         return answer
 
-    def _raise_for_error(self, _method: str, _url: str, response: requests.Response) -> None:
+    def _raise_for_error(self, _method: str, _url: str, response: Answer) -> None:
         raise _RefusedError(response)
 
 
 class _RefusedError(Exception):
     """A status of 400 or more, on its way to `_converted`, which knows what was asked."""
 
-    def __init__(self, response: requests.Response) -> None:
+    def __init__(self, response: Answer) -> None:
         super().__init__(response.status_code)
         self.status = response.status_code
         self.retry_after = _seconds(response.headers.get("Retry-After"))
@@ -362,7 +354,7 @@ def _converted(path: str, *, version: int | None = None, login: bool = False, en
         if engine and (error := _from_engine(refused, path)) is not None:
             raise error from None
         raise _from_status(refused, path, version, login) from None
-    except requests.RequestException as e:
+    except urllib3.exceptions.HTTPError as e:
         raise from_transport(e, path) from None
     except hvac.exceptions.VaultError as e:
         raise SecretsUnavailableError(f"hvac gave up: {type(e).__name__}", path=path) from None

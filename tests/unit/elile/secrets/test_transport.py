@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 import requests
+import urllib3.exceptions
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from elile.secrets.errors import (
     SecretAccessDeniedError,
     SecretNotFoundError,
+    SecretsConfigurationError,
     SecretsError,
     SecretsMalformedResponseError,
     SecretsRateLimitedError,
@@ -532,7 +534,9 @@ def test_bytes_that_are_no_http(garbage: bytes) -> None:
 def test_a_token_that_cannot_be_a_header_is_not_sent_and_not_shown() -> None:
     with ScriptedServer(GOOD) as server:
         expect(
-            failure(server.address, token=f"{TOKEN}\r\nX: y"), SecretsUnavailableError, "the connection failed or broke"
+            failure(server.address, token=f"{TOKEN}\r\nX: y"),
+            SecretsConfigurationError,
+            "the token, or a name, has a character that no header can hold",
         )
     assert server.heard == []
 
@@ -558,20 +562,22 @@ def test_http_spoken_to_a_server_of_https(authority: Authority) -> None:
 @pytest.mark.parametrize(
     ("error", "detail"),
     [
-        (requests.ConnectionError(BODY), "the connection failed or broke"),
-        (requests.ConnectTimeout(BODY), "no answer in time"),
-        (requests.ConnectionError(OSError(113, BODY)), "connection failed: EHOSTUNREACH"),
-        (requests.ConnectionError(OSError(99999, BODY)), "the connection failed or broke"),
-        (requests.ConnectionError(socket.gaierror(-2, BODY)), "the host name cannot be resolved"),
+        (urllib3.exceptions.ProtocolError(BODY), "the connection failed or broke"),
+        (urllib3.exceptions.ConnectTimeoutError(BODY), "no answer in time"),
+        (urllib3.exceptions.ProtocolError(OSError(113, BODY)), "connection failed: EHOSTUNREACH"),
+        (urllib3.exceptions.ProtocolError(OSError(99999, BODY)), "the connection failed or broke"),
+        (urllib3.exceptions.ProtocolError(socket.gaierror(-2, BODY)), "the host name cannot be resolved"),
     ],
 )
-def test_failures_of_the_network_that_no_server_here_can_cause(error: requests.RequestException, detail: str) -> None:
+def test_failures_of_the_network_that_no_server_here_can_cause(
+    error: urllib3.exceptions.HTTPError, detail: str
+) -> None:
     expect(from_transport(error, PATH), SecretsUnavailableError, detail)
 
 
 def test_causes_that_go_round_in_a_circle_end() -> None:
-    error = requests.ConnectionError(BODY)
-    error.__cause__ = requests.ConnectionError(BODY)
+    error = urllib3.exceptions.ProtocolError(BODY)
+    error.__cause__ = urllib3.exceptions.ProtocolError(BODY)
     error.__cause__.__cause__ = error
     expect(from_transport(error, PATH), SecretsUnavailableError, "the connection failed or broke")
 
