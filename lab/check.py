@@ -39,7 +39,7 @@ class Suite:
 
     def command(self) -> list[str]:
         coverage = COVERED if self.covered else ()
-        modest = ("nice", "-n", "10") if self.computes else ()
+        modest = ("nice", "-n", "5") if self.computes else ()
         return [
             *modest,
             str(self.python),
