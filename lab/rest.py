@@ -20,6 +20,7 @@ class RefusedError(LabError):
     def __init__(self, method: str, url: str, status: int, answer: str) -> None:
         super().__init__(f"{method} {url}: {status} {answer[:500]}")
         self.status = status
+        self.answer = answer
 
 
 class UnreachableError(LabError):

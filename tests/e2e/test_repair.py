@@ -108,5 +108,6 @@ def test_two_objects_cannot_have_one_secret(tenant: Tenant) -> None:
 
 
 def test_a_wrong_spec_is_refused_by_kubectl(tenant: Tenant) -> None:
+    body = json.dumps(tenant.manifest("db", {"name": "s", "kv": {"path": "../other"}}))
     with pytest.raises(CommandError, match=r"spec.sources\[\].kv.path"):
-        tenant.want("db", {"name": "s", "kv": {"path": "../other"}})
+        tenant.cluster.kubectl("apply", "-f", "-", given=body)

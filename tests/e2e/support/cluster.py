@@ -1,4 +1,4 @@
-"""What e2e tests say to the cluster and to OpenBao: kubectl and bao, as a user would, and in REST what is polled."""
+"""What e2e tests say to the cluster and to OpenBao: kubectl and bao, as a user would, and REST for what is frequent."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from elile_operator.kube.resources import PODS
 from lab.cluster import Lab
-from tests.e2e.support.rest import KINDS, Rest
+from tests.e2e.support.rest import KINDS, CommandError, Rest
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
@@ -22,10 +22,6 @@ BIN = Path(sys.executable).parent
 
 # Five times the promise, at least: a busy machine is no defect.
 SOON = 30.0
-
-
-class CommandError(AssertionError):
-    """kubectl or bao said no, or what has to be there is not."""
 
 
 def run(*command: str, given: str | None = None, env: dict[str, str] | None = None, timeout: float = 120) -> str:
@@ -66,9 +62,24 @@ class Cluster:
         return run(str(BIN / "kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments, given=given)
 
     def apply(self, *bodies: dict[str, Any]) -> None:
-        # JSON, one document each: an unquoted "n" in YAML is a boolean to kubectl, and none to PyYAML.
-        given = "\n---\n".join(json.dumps(body) for body in bodies)
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=given)
+        """Apply objects, each as `kubectl apply --server-side --force-conflicts` does."""
+        for body in bodies:
+            kind, meta = KINDS.get(body["kind"].lower()), body["metadata"]
+            if kind is None or kind.api_version != body["apiVersion"]:
+                # JSON: an unquoted "n" in YAML is a boolean to kubectl, and none to PyYAML.
+                self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=json.dumps(body))
+                continue
+            namespace = meta.get("namespace", "default") if kind.namespaced else None
+            self._api.apply(kind.path(namespace, meta["name"]), body)
+
+    def create(self, body: dict[str, Any]) -> None:
+        """Create an object that is not there yet."""
+        kind = KINDS[body["kind"].lower()]
+        self._api.post(kind.path(body["metadata"].get("namespace")), body)
+
+    def delete(self, what: str, name: str, namespace: str | None = None) -> None:
+        """Ask for the deletion of an object that may be there, and do not wait for it."""
+        self._api.delete(KINDS[what.lower()].path(namespace, name))
 
     def get(self, what: str, name: str, namespace: str | None = None) -> dict[str, Any]:
         """Return an object that is there."""

@@ -123,7 +123,7 @@ def new_tenant(cluster: Cluster) -> Iterator[Callable[[], Tenant]]:
 
     def make() -> Tenant:
         tenant = Tenant(cluster, f"t-{uuid.uuid4().hex[:8]}")
-        cluster.kubectl("create", "namespace", tenant.namespace)
+        cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant.namespace}})
         eventually(
             "the ServiceAccount default is there", lambda: cluster.find("sa", "default", tenant.namespace), every=0.05
         )
@@ -132,7 +132,7 @@ def new_tenant(cluster: Cluster) -> Iterator[Callable[[], Tenant]]:
 
     yield make
     for tenant in made:
-        cluster.kubectl("delete", "namespace", tenant.namespace, "--wait=false", "--ignore-not-found")
+        cluster.delete("namespace", tenant.namespace)
 
 
 @pytest.fixture

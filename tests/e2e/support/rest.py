@@ -5,6 +5,7 @@ tested.
 """
 
 import base64
+import json
 import ssl
 import tempfile
 import threading
@@ -30,8 +31,16 @@ KINDS = {r.kind.lower(): r for r in vars(resources).values() if isinstance(r, Re
 TIMEOUT = 30.0
 
 
+class CommandError(AssertionError):
+    """A server, kubectl or bao said no, or what has to be there is not; `status` where HTTP has one, else 0."""
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+
+
 class Rest:
-    """One server, for any number of threads. What fails is an AssertionError, as everything that a test meets."""
+    """One server, for any number of threads."""
 
     def __init__(self, base: str, trust: ssl.SSLContext, headers: Mapping[str, str] | None = None) -> None:
         self._base = base
@@ -65,22 +74,32 @@ class Rest:
 
     def get(self, path: str) -> dict[str, Any] | None:
         """Return what is there; None for nothing."""
-        with _failures():
+        with _unless_gone():
             found: dict[str, Any] = self._client.get(path)
             return found
         return None
 
     def text(self, path: str) -> str:
         """Return what is there as it came, empty for nothing."""
-        with _failures():
+        with _unless_gone():
             return self._client.text(path)
         return ""
 
     def post(self, path: str, body: Mapping[str, Any]) -> None:
-        try:
+        """Raises CommandError, as `apply` does."""
+        with _refusals():
             self._client.request("POST", path, body)
-        except LabError as e:
-            raise AssertionError(str(e)) from None
+
+    def apply(self, path: str, body: Mapping[str, Any]) -> None:
+        """Apply an object of an API server as `kubectl apply --server-side --force-conflicts` does."""
+        with _refusals():
+            query = "fieldManager=kubectl&force=true&fieldValidation=Strict"
+            self._client.request("PATCH", f"{path}?{query}", body, {"Content-Type": "application/apply-patch+yaml"})
+
+    def delete(self, path: str) -> None:
+        """Delete what may be there."""
+        with _unless_gone():
+            self._client.request("DELETE", path)
 
     @property
     def _client(self) -> rest.Client:
@@ -92,13 +111,32 @@ class Rest:
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
-    """Pass over that there is nothing."""
+def _refusals() -> Iterator[None]:
+    """Say what the server said, in its words."""
     try:
         yield
+    except rest.RefusedError as e:
+        raise CommandError(_message(e.answer) or str(e), e.status) from None
     except LabError as e:
-        if not (isinstance(e, rest.RefusedError) and e.status == HTTPStatus.NOT_FOUND):
-            raise AssertionError(str(e)) from None
+        raise CommandError(str(e)) from None
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """The same, but that there is nothing is nobody's fault."""
+    try:
+        with _refusals():
+            yield
+    except CommandError as e:
+        if e.status != HTTPStatus.NOT_FOUND:
+            raise
+
+
+def _message(answer: str) -> str:
+    try:
+        return str(json.loads(answer)["message"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _inline(text: str) -> bytes:

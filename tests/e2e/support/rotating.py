@@ -56,18 +56,13 @@ class Rotating:
 
     def ask(self, name: str, schedule: str, action: str = "Rotate", **spec: Any) -> str:
         """Create a Rotation, as a person does."""
-        self.cluster.kubectl(
-            "create",
-            "-f",
-            "-",
-            given=json.dumps(
-                {
-                    "apiVersion": "elile.io/v1alpha1",
-                    "kind": "Rotation",
-                    "metadata": {"name": name, "namespace": self.namespace},
-                    "spec": {"scheduleRef": {"name": schedule}, "action": action, **spec},
-                }
-            ),
+        self.cluster.create(
+            {
+                "apiVersion": "elile.io/v1alpha1",
+                "kind": "Rotation",
+                "metadata": {"name": name, "namespace": self.namespace},
+                "spec": {"scheduleRef": {"name": schedule}, "action": action, **spec},
+            }
         )
         return name
 
@@ -140,4 +135,4 @@ class Rotating:
 
     def delete(self, kind: str, name: str) -> None:
         """Ask for the deletion of an object, and do not wait for it."""
-        self.cluster.kubectl("-n", self.namespace, "delete", kind, name, "--wait=false")
+        self.cluster.delete(kind, name, self.namespace)
