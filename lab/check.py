@@ -81,9 +81,10 @@ APART = tuple(
 ROTATIONS = tuple(sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "e2e").glob("test_rotation*.py")))
 PATIENT = tuple(f"tests/e2e/test_rotation_{name}.py" for name in ("proof", "deleting", "external", "emergency"))
 POLICIES = tuple(f"tests/e2e/test_{name}.py" for name in ("job_hooks", "vault_policies", "admission_policies"))
+HINTS = "tests/e2e/test_hints.py"
 FOURTH_LAB = ("--lab-name", "test-4")
 FIFTH_LAB = ("--lab-name", "test-5")
-ELSEWHERE = tuple(f"--ignore={path}" for path in (MISTAKES, CONTRACT, *APART, *ROTATIONS, *POLICIES))
+ELSEWHERE = tuple(f"--ignore={path}" for path in (MISTAKES, CONTRACT, HINTS, *APART, *ROTATIONS, *POLICIES))
 # The same faults each time: `make chaos` is where others are looked for.
 SEED = ("--chaos-seed", "42")
 # Each lane is worked off in order, the lanes beside each other; a lab belongs to one lane.
@@ -96,7 +97,7 @@ LANES = (
     (Suite("services", ("tests/services",)), Suite("fault", ("tests/fault",))),
     (Suite("e2e", ("tests/e2e", "tests/security"), ON_LAB, ELSEWHERE),),
     (Suite("e2e apart", APART, ON_LAB, THIRD_LAB),),
-    (Suite("patient", PATIENT, ON_LAB, FOURTH_LAB),),
+    (Suite("patient", PATIENT, ON_LAB, FOURTH_LAB), Suite("hints", (HINTS,), ON_LAB, FOURTH_LAB)),
     (Suite("rotation", tuple(path for path in ROTATIONS if path not in PATIENT), ON_LAB, FIFTH_LAB),),
     (
         Suite("mistakes", (MISTAKES,), ON_LAB, SECOND_LAB),

@@ -4,6 +4,8 @@ from importlib.metadata import version
 
 import click
 
+from elile_operator.cli.hints import hints
+
 __all__ = ["main"]
 
 
@@ -11,3 +13,6 @@ __all__ = ["main"]
 @click.version_option(version("elile"), prog_name="elile")
 def main() -> None:
     """Secrets from Vault or OpenBao to the files of pods."""
+
+
+main.add_command(hints)
