@@ -32,7 +32,6 @@ __all__ = ["Forwarder"]
 log = logging.getLogger(__name__)
 
 EVERY = 0.01  # seconds between two reads that find nothing
-
 SAVE_EVERY = 1.0  # seconds
 STOP_WITHIN = 2.0  # seconds to send what waits
 READER_STUCK, SENDER_STUCK = 10.0, 120.0  # seconds; a round of a few addresses may take half a minute
