@@ -34,8 +34,8 @@ e2e-kind: setup ## The same on a kind cluster (needs Docker and kind)
 chaos: setup ## Full counts of faults; logs go to docs/evidence/
 	@$(PYTEST) -m chaos; rc=$$?; [ $$rc -eq 5 ] && echo "no chaos tests yet" || exit $$rc
 
-bench: setup ## Figures, never a verdict
-	@$(PY) -m bench && $(PY) -m bench.fake10k && $(PY) -m bench.client && $(PY) -m bench.rotations
+bench: setup ## Figures of every budget, never a verdict: build/bench.json and docs/benchmarks.md
+	@$(PY) -m bench $(ARGS)
 
 lint: setup ## ruff, mypy, import-linter, CRDs and locks against their sources
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache \

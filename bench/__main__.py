@@ -1,49 +1,70 @@
-"""`make bench`: run the scenarios, print a Markdown table, write JSON."""
+"""`make bench`: measure every budget, write the figures as JSON and the page of benchmarks."""
 
 import argparse
-import platform
 import sys
-import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from bench.scenarios import Figure, delivery, outage, scale
-from bench.world import ROOT, save, world
+from bench.machine import machine, versions
+from bench.page import render
+from bench.process import ROOT, unwind_on_sigterm
+from bench.progress import say
+from bench.registry import SCENARIOS
+from bench.results import Results
+from bench.runner import run
+from bench.scale import FULL, QUICK
 
 
-def main() -> int:
-    """Measure what was asked for."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what was asked for. 1 when a scenario did not come to its end; budgets have no say in it."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    unwind_on_sigterm()
+    stem = ROOT / "build" / ("bench-quick" if given.quick else "bench")
+    output: Path = given.output or stem.with_suffix(".json")
+    page: Path = given.page or (stem.with_suffix(".md") if given.quick else ROOT / "docs" / "benchmarks.md")
+
+    def keep(results: Results) -> None:
+        results.save(output)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(render(results))
+
+    try:
+        # What is not measured now is kept, so that one scenario can be measured anew.
+        before = Results.load(output) if given.only or given.render else Results()
+    except ValueError as e:
+        parser.error(str(e))
+    if given.render:
+        keep(before)
+        return 0
+    chosen = [s for s in SCENARIOS if not given.only or s.name in given.only]
+    scale = QUICK if given.quick else FULL
+    results = run(
+        chosen,
+        scale if given.patience is None else replace(scale, patience=given.patience),
+        given.lab_name,
+        Results(machine() | {"counts": scale.what}, versions(), before.outcomes),
+        keep,
+    )
+    say(f"written: {output} and {page}")
+    failed = [o.scenario for o in results.outcomes if o.failure and o.scenario in {s.name for s in chosen}]
+    for name in failed:
+        say(f"{name} did not come to its end")
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--tries", type=int, default=50, help="writes whose way to the file is timed")
-    parser.add_argument("--objects", type=int, default=1000)
-    parser.add_argument("--paths", type=int, nargs="*", default=[1000, 200], help="a run for each number of paths")
-    parser.add_argument("--identities", type=int, default=4)
-    parser.add_argument("--rest", type=float, default=180.0, help="seconds of rest that are measured")
-    parser.add_argument("--changed", type=int, default=20, help="paths that change before an outage")
-    parser.add_argument("--sealed", type=float, nargs="*", default=[60.0, 180.0], help="seconds of each outage")
-    parser.add_argument("--only", choices=("delivery", "scale", "outage"), help="one scenario alone")
+    names = [s.name for s in SCENARIOS]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--quick", action="store_true", help="small counts, to try it out; writes other files")
+    parser.add_argument("--render", action="store_true", help="write the page of what was measured before")
+    parser.add_argument("--output", type=Path, help="default: build/bench.json")
+    parser.add_argument("--page", type=Path, help="default: docs/benchmarks.md")
+    parser.add_argument("--patience", type=float, help="seconds to wait for a quiet machine before each scenario")
     parser.add_argument("--lab-name", default="bench")
-    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench.json")
-    given = parser.parse_args()
-    figures: list[Figure] = []
-    print(f"{platform.machine()}, Python {platform.python_version()}, Linux {platform.release()}\n")
-    print("| figure | value | budget | how |\n|---|---|---|---|")
-    with world(given.lab_name, Path(tempfile.mkdtemp(prefix="elile-bench-"))) as w:
-        scenarios = [
-            ("delivery", delivery(w, tries=given.tries)),
-            *(
-                ("scale", scale(w, objects=given.objects, paths=p, identities=given.identities, rest=given.rest))
-                for p in given.paths
-            ),
-            *(("outage", outage(w, objects=given.objects, changed=given.changed, sealed=s)) for s in given.sealed),
-        ]
-        for name, scenario in scenarios:
-            if given.only not in (None, name):
-                continue
-            for found in scenario:
-                figures.append(found)
-                print(" | ".join(("", *map(str, found.values()), "")).strip(), flush=True)
-    save(given.output, figures)
-    return 0
+    return parser
 
 
 if __name__ == "__main__":
