@@ -18,7 +18,7 @@ from elile.secrets.redact import SecretStr
 from elile_operator.decide.access import Engine
 from elile_operator.decide.hints import Hint
 from elile_operator.decide.missing import Sightings
-from elile_operator.decide.polling import Pace
+from elile_operator.decide.polling import Pace, together
 from elile_operator.engine import Clock, Priority, Result, WorkQueue
 from elile_operator.kube.errors import KubeError
 from elile_operator.sources.fetching import Marks, fetcher
@@ -456,8 +456,13 @@ class SharedReads(Generic[R]):
 
     def _next(self, known: Known[R], delay: float) -> Result:
         """Poll again after a delay, or sooner for a change that was hinted at."""
-        left = self._hinted.left(known.entry, self._clock.monotonic())
-        return Result.after(timedelta(seconds=delay if left is None else min(delay, left)))
+        now = self._clock.monotonic()
+        left = self._hinted.left(known.entry, now)
+        if left is not None:
+            return Result.after(timedelta(seconds=min(delay, left)))
+        if known.failures or known.lasts is not None:
+            return Result.after(timedelta(seconds=delay))
+        return Result.after(timedelta(seconds=together(now, delay, known.interval)))
 
     def _delay(self, known: Known[R]) -> float:
         """Seconds to the next poll: a little less than the interval, which is a promise; much less after an error."""

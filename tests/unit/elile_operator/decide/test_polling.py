@@ -5,7 +5,7 @@ import pytest
 from elile_operator.api.meta import Condition
 from elile_operator.api.reasons import Mark, Reason
 from elile_operator.api.vaultserver import Limits
-from elile_operator.decide.polling import Pace, PollState, is_late, judge_polls, poll_state
+from elile_operator.decide.polling import Pace, PollState, is_late, judge_polls, poll_state, together
 from tests.fakes.objects import condition
 
 LIMITS = Limits(requests_per_second=50)
@@ -118,3 +118,23 @@ def test_another_process_goes_on_from_what_was_said(said: Condition | None, stat
     if state.delayed:
         assert after(LATE, state=state) == DELAYED, "measured anew"
         assert state.mark() == (Mark.TRUE, Reason.POLL_DELAYED, "m")
+
+
+@pytest.mark.parametrize(
+    ("now", "delay", "interval", "wanted"),
+    [
+        pytest.param(100.3, 58.0, 60.0, 57.7, id="at a whole second"),
+        pytest.param(100.0, 58.0, 60.0, 58.0, id="which it is"),
+        pytest.param(100.7, 0.9, 60.0, 0.9, id="soon is soon"),
+        pytest.param(100.0, 9.6, 10.0, 9.5, id="the shorter the interval, the finer"),
+    ],
+)
+def test_polls_come_together(now: float, delay: float, interval: float, wanted: float) -> None:
+    assert together(now, delay, interval) == pytest.approx(wanted, abs=0.01)
+
+
+def test_polls_that_come_together_are_never_later() -> None:
+    for tenths in range(1, 1000):
+        now, delay = tenths * 0.37, 57.0 + tenths % 30 / 10
+        found = together(now, delay, 60.0)
+        assert delay - 1.0 <= found <= delay + 1e-9
