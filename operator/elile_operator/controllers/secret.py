@@ -19,6 +19,7 @@ from elile_operator.controllers.writing import Writing, Written, with_keys
 from elile_operator.decide.access import Access, SourceRead, check_access, plan_reads
 from elile_operator.decide.binding import not_bound
 from elile_operator.decide.conditions import find
+from elile_operator.decide.consumers import changed_at
 from elile_operator.decide.fingerprint import FingerprintKey
 from elile_operator.decide.generating import check_generated
 from elile_operator.decide.lasting import ended
@@ -281,7 +282,10 @@ class SecretController:
         if shown and secret.spec.delivery.poke:
             await self._poker.poke(name, poke_targets(pods, live.name), live.resource_version)
         await self._leaving.name_left(secret)
-        changed = (live.applied or self._clock.now()) if content_changed else secret.status.last_change_time
+        changed = secret.status.last_change_time
+        if content_changed:
+            made = write.made if write is not None else live.revision == 1
+            changed = changed_at(live, made=made, now=self._clock.now())
         poked = not self._poker.owes(namespace, name)
         looked = poked and secret.spec.delivery.poke
         verdict = self._consumers.look(secret, live, pods, changed=changed, poked=looked)

@@ -10,7 +10,7 @@ from elile_operator.api.reasons import Mark, Reason
 from elile_operator.decide.live import LiveSecret
 from elile_operator.decide.pods import PodView
 
-__all__ = ["LISTED", "Evidence", "Verdict", "is_born", "judge", "to_ask"]
+__all__ = ["LISTED", "Evidence", "Verdict", "changed_at", "is_born", "judge", "to_ask"]
 
 LISTED = 10  # names in a status; more would only make it long
 NAMED = 3  # names in a message
@@ -42,6 +42,18 @@ class Verdict:
     def proved(self) -> bool:
         """Whether the declared proof is there."""
         return self.condition[0] is Mark.TRUE
+
+
+def changed_at(live: LiveSecret, *, made: bool, now: datetime) -> datetime:
+    """Return when the content of a Secret that was just written counts as changed; `made`: the Secret is new with it.
+
+    A change in the second in which the Secret was made would look like its first content, and pods that began with the
+    one before as if they had it: it counts as made in the next second.
+    """
+    applied = live.applied or now
+    if made or live.created is None or applied > live.created:
+        return applied
+    return live.created + CUT_OFF
 
 
 def is_born(pod: PodView, live: LiveSecret, changed: datetime | None) -> bool:

@@ -38,10 +38,14 @@ STALE_AFTER = 3
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A Secret to be written: its revision, and whether its content changes or only what surrounds it."""
+    """A Secret to be written: its revision, and whether its content changes or only what surrounds it.
+
+    `made`: there is none yet.
+    """
 
     revision: int
     content_changed: bool
+    made: bool = False
     told: bool = False  # whether the metadata file appears, which pods are to see as well
 
 
@@ -168,7 +172,7 @@ def plan_write(
         owed, told = interrupted(secret, live), wanted.tells and live.told != live.revision
         return None if marked and is_framed(wanted, live) else Write(known or 1, content_changed=owed, told=told)
     repaired = known > 0 and (as_observed(secret, sources) or (live is not None and live.stamp == stamp))
-    return Write(known if repaired else known + 1, content_changed=True)
+    return Write(known if repaired else known + 1, content_changed=True, made=live is None)
 
 
 def interrupted(secret: ElileSecret, live: LiveSecret | None) -> bool:

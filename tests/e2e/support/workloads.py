@@ -98,8 +98,15 @@ def want(tenant: Tenant, name: str = "db", value: str = "one", **consumers: Any)
 
 
 def change(tenant: Tenant, value: str, name: str = "db") -> None:
+    """Have another value delivered, and wait until the Secret has it and the status is about it."""
+
+    def revision() -> int:
+        return int(tenant.elile(name)["status"].get("revision") or 0)
+
+    before = revision()
     tenant.put(name, value=value)
     eventually("the Secret has it", lambda: tenant.data(name).get("value") == value)
+    eventually("the status is about it", lambda: revision() > before)
 
 
 def restarts(tenant: Tenant, name: str = "db") -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 
 from elile_operator.api.consumers import Consumers, ConsumersStatus, RestartStatus
 from elile_operator.api.reasons import Mark, Reason
-from elile_operator.decide.consumers import Evidence, Verdict, is_born, judge, to_ask
+from elile_operator.decide.consumers import Evidence, Verdict, changed_at, is_born, judge, to_ask
 from elile_operator.decide.pods import PodView, Workload
 from tests.fakes.objects import live_secret
 
@@ -134,6 +134,25 @@ def test_a_pod_that_waited_for_its_secret_was_born_with_the_content(
     secret_made: datetime | None, started: datetime | None, born: bool
 ) -> None:
     assert is_born(pod(started=started), live_secret(created=secret_made), CHANGED) is born
+
+
+@pytest.mark.parametrize(
+    ("applied", "secret_made", "made", "counts_as"),
+    [
+        pytest.param(CHANGED, CHANGED, True, CHANGED, id="its first content"),
+        pytest.param(CHANGED, CHANGED, False, AFTER, id="another one in the same second"),
+        pytest.param(AFTER, CHANGED, False, AFTER, id="later"),
+        pytest.param(CHANGED, None, False, CHANGED, id="nobody says when it was made"),
+        pytest.param(None, CHANGED, False, NOW, id="nobody says when it was changed"),
+    ],
+)
+def test_a_change_in_the_second_in_which_the_secret_was_made_is_not_its_first_content(
+    applied: datetime | None, secret_made: datetime | None, made: bool, counts_as: datetime
+) -> None:
+    live = live_secret(applied=applied, created=secret_made)
+    changed = changed_at(live, made=made, now=NOW)
+    assert changed == counts_as
+    assert is_born(pod(created=BEFORE, started=CHANGED), live, changed) is made
 
 
 # ── by HTTP ──────────────────────────────────────────────────────────────────────────────────────────────────────────
