@@ -23,11 +23,12 @@ def client_context(ca_pem: str | None) -> ssl.SSLContext:
     """
     if ca_pem is None:
         context = ssl.create_default_context()
-    elif not ca_pem:
-        raise ValueError("no certificates")  # an empty text would mean the system's
     else:
         # Bundles have comments in any language, and only ASCII is taken.
-        context = ssl.create_default_context(cadata=ca_pem.encode("ascii", "ignore").decode())
+        bundle = ca_pem.encode("ascii", "ignore").decode()
+        if not bundle:
+            raise ValueError("no certificates")  # an empty text would mean the system's
+        context = ssl.create_default_context(cadata=bundle)
     # SSLKEYLOGFILE would have what decrypts every value written into a file.
     context.keylog_filename = None  # type: ignore[assignment] # typeshed knows texts only
     return context

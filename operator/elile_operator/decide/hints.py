@@ -12,7 +12,7 @@ HEARTBEAT, SILENCE = 5.0, 15.0
 # Of one request. A thousand hints of usual length are 80 KiB.
 MAX_HINTS = 1_000
 MAX_BODY = 256 * 1024
-# Longer than any path that Vault takes.
+# Longer than any path that an object can name.
 MAX_TEXT = 1_024
 MAX_VERSION = 2**53  # of what JSON numbers say exactly
 # What KV v2 puts before the path of an entry that is written; `metadata` is also where an entry is deleted whole.

@@ -709,6 +709,7 @@ def test_authorities_that_requests_finds_in_the_environment_are_not_trusted(
     "ca_pem",
     [
         pytest.param("", id="empty"),
+        pytest.param("сертификат", id="empty but for what is no ASCII"),
         pytest.param("canary", id="no PEM"),
         pytest.param("-----BEGIN CERTIFICATE-----\ncanary\n-----END CERTIFICATE-----\n", id="no certificate"),
         pytest.param("-----BEGIN CERTIFICATE-----", id="cut off"),
