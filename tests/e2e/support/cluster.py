@@ -148,11 +148,11 @@ class Cluster:
 
 
 def eventually(what: str, check: Callable[[], T | None], *, within: float = SOON, every: float = 0.1) -> T:
-    """Return the first answer that is not None or False; fail with `what` when there is none in time."""
+    """Return the first answer that counts as true; fail with `what` when there is none in time."""
     deadline = time.monotonic() + within
     while True:
-        if (found := check()) not in (None, False):
-            return found  # type: ignore[return-value] # not None here
+        if found := check():
+            return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within:.0f} s: {what}")
         time.sleep(every)
