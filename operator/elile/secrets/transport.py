@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -151,11 +151,11 @@ class _HTTPSPool(urllib3.HTTPSConnectionPool):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What hvac looks at of a response."""
+    """What hvac looks at of a response. Its text shows the status alone: the rest holds values."""
 
     status_code: int
-    headers: Mapping[str, str]
-    content: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
 
     @property
     def ok(self) -> bool:
@@ -231,7 +231,7 @@ class Connections:
         except urllib3.exceptions.HTTPError:
             raise
         except ValueError:
-            raise SecretsConfigurationError("the token, or a name, has a character that no header can hold") from None
+            raise SecretsConfigurationError("the token, or a name, has a character that no header can hold; correct it") from None
         try:
             content = _body(response)
         except BaseException as e:

@@ -71,7 +71,8 @@ class Tokens:
     def allows(self, server: str, token: str) -> bool:
         """Whether a token is the server's. As long for one that is unknown as for one that is wrong."""
         wanted = self._read().get(server, b"\0" * 32)
-        return hmac.compare_digest(wanted, hashlib.sha256(token.encode()).digest())
+        # A header may hold any bytes, which come as surrogates.
+        return hmac.compare_digest(wanted, hashlib.sha256(token.encode(errors="surrogateescape")).digest())
 
     def check(self) -> None:
         """Raise ReceiverError unless the folder can be read."""
@@ -156,7 +157,7 @@ class HintReceiver:
         self._runner: web.AppRunner | None = None
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._loaded: tuple[tuple[int, int], ...] = ()
+        self._seen: tuple[tuple[int, int], ...] = ()
         self._sink: tuple[asyncio.AbstractEventLoop, Callable[[str, Batch], None]] | None = None
         self._bound: Future[int] = Future()
         self._ended: Future[None] = Future()
@@ -194,15 +195,16 @@ class HintReceiver:
 
     def _load_pair(self) -> None:
         certificate, key = self._pair
-        stamp = self._stamp()  # before it is read: what comes meanwhile is read again
+        self._seen = self._stamp()  # before it is read: what comes meanwhile is read again
         try:
+            # By another context at first: one that took a certificate and no key for it would have neither.
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
             self._context.load_cert_chain(certificate, key)
         except (OSError, ssl.SSLError) as e:
             why = e.strerror if isinstance(e, OSError) and not isinstance(e, ssl.SSLError) else "no certificate and key"
             raise ReceiverError(
                 f"--hint-certificate {certificate}, --hint-key {key}: {why}; name a certificate in PEM and its key"
             ) from None
-        self._loaded = stamp
 
     def _main(self) -> None:
         try:
@@ -235,7 +237,7 @@ class HintReceiver:
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), LOOK_EVERY)
-            if self._stamp() != self._loaded:
+            if self._stamp() != self._seen:
                 try:
                     self._load_pair()
                 except ReceiverError as e:  # half of the pair is there, or it is wrong: the one before is in use

@@ -29,7 +29,7 @@ from elile.secrets.errors import (
     SecretsUnavailableError,
 )
 from elile.secrets.redact import SecretStr
-from elile.secrets.transport import MAX_RESPONSE_BYTES, VaultEndpoint, from_transport
+from elile.secrets.transport import MAX_RESPONSE_BYTES, Answer, VaultEndpoint, from_transport
 from elile.secrets.vault import VaultClient
 from tests.fakes.http import Authority, Exchange, ScriptedServer, answer, closed_port, json_answer
 
@@ -536,7 +536,7 @@ def test_a_token_that_cannot_be_a_header_is_not_sent_and_not_shown() -> None:
         expect(
             failure(server.address, token=f"{TOKEN}\r\nX: y"),
             SecretsConfigurationError,
-            "the token, or a name, has a character that no header can hold",
+            "the token, or a name, has a character that no header can hold; correct it",
         )
     assert server.heard == []
 
@@ -557,6 +557,12 @@ def test_http_spoken_to_a_server_of_https(authority: Authority) -> None:
         error = failure(f"http://127.0.0.1:{server.port}")
     assert type(error) is SecretsUnavailableError
     assert server.heard == []
+
+
+def test_the_text_of_an_answer_shows_nothing_of_it() -> None:
+    found = Answer(200, {"X-Header": BODY}, f'{{"password": "{BODY}"}}'.encode())
+    assert found.json() == {"password": BODY}
+    assert repr(found) == str(found) == "Answer(status_code=200)"
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,7 @@ async def test_a_standby_refuses_so_that_the_leader_is_looked_for(site: Site) ->
         ("other", "Bearer"),
         ("short", "Bearer short"),
         ("empty", "Bearer "),
+        ("default", "Bearer \udcff\udcfe" + "x" * 16),
         ("..%2Ftokens%2Fdefault", f"Bearer {TOKEN}"),
     ],
 )
@@ -190,7 +191,11 @@ async def test_new_connections_have_one_allowance_together(site: Site, monkeypat
     assert set(codes) == {204, 429}
 
 
-async def test_another_certificate_is_taken_without_a_restart(site: Site) -> None:
+async def said(caplog: pytest.LogCaptureFixture) -> bool:
+    return any("name a certificate in PEM and its key" in message for message in caplog.messages)
+
+
+async def test_another_certificate_is_taken_without_a_restart(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     later = Authority("Later CA")
     site.lead()
     site.pair.write_bytes(later.pair())
@@ -204,9 +209,15 @@ async def test_another_certificate_is_taken_without_a_restart(site: Site) -> Non
                 return False
 
     await until(trusted)
-    site.pair.write_text("half of a file")
-    await asyncio.sleep(0.1)
-    assert await trusted(), "the one before stays in use"
+    certificate, _, _ = Authority("Third CA").pair().partition(b"-----BEGIN PRIVATE")
+    _, _, key = later.pair().partition(b"-----BEGIN PRIVATE")
+    for broken in (b"half of a file", certificate, certificate + b"-----BEGIN PRIVATE" + key):
+        caplog.clear()
+        site.pair.write_bytes(broken)
+        await until(lambda: said(caplog))
+        assert await trusted(), "the one before stays in use"
+    await asyncio.sleep(0.2)
+    assert len(caplog.messages) == 1, "once for each file"
 
 
 async def test_plain_http_is_not_spoken(site: Site) -> None:
