@@ -231,7 +231,9 @@ class Connections:
         except urllib3.exceptions.HTTPError:
             raise
         except ValueError:
-            raise SecretsConfigurationError("the token, or a name, has a character that no header can hold; correct it") from None
+            raise SecretsConfigurationError(
+                "the token, or a name, has a character that no header can hold; correct it"
+            ) from None
         try:
             content = _body(response)
         except BaseException as e:

@@ -1,7 +1,7 @@
-"""The HTTPS server that forwarders of hints talk to, on a thread with an event loop of its own.
+"""The HTTPS server that forwarders of hints talk to.
 
-Of its own, since whoever floods it must not hold up what the operator is for. It reads nothing and knows no path: it
-decides who may talk, how much, and whether that is a batch of hints.
+On a thread of its own, since whoever floods it must not hold up what the operator is for. It reads nothing and knows no
+path: it decides who may talk, how much, and whether that is a batch of hints.
 """
 
 import asyncio
@@ -10,10 +10,8 @@ import hashlib
 import hmac
 import logging
 import ssl
-import threading
 import time
-from collections.abc import Callable, Collection
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -21,12 +19,12 @@ from typing import Protocol
 from aiohttp import web
 
 from elile_operator.decide.hints import MAX_BODY, Batch, MalformedHintsError, decode
+from elile_operator.obs.serving import AppThread
 
 __all__ = ["HintReceiver", "ReceiverError", "ReceiverObserver", "Tokens"]
 
 log = logging.getLogger(__name__)
 
-CLOSE_SECONDS = 1.0  # for requests under way when the server stops
 # Hints a second of one connection, ten times what a busy Vault writes; at most as many at once as a forwarder holds.
 HINTS_PER_SECOND, BURST = 1_000.0, 10_000.0
 # Whoever floods could open a new connection each time: for their first seconds, all of them have this much together.
@@ -38,6 +36,7 @@ LONGEST_WAIT = 1.0
 CONNECTIONS = 64
 # Seconds that a request may take to come in, and that an idle connection is kept: three heartbeats.
 READ_TIMEOUT, KEEP_ALIVE = 5.0, 15.0
+LEAST_TOKEN = 16  # characters
 REFUSED_WAIT = 0.2  # before a wrong token is told so
 LOOK_EVERY = 2.0  # seconds, at the files of tokens and of the certificate
 
@@ -56,13 +55,14 @@ class Tokens:
     """A folder with a file for each VaultServer: its name is the server's, its content the forwarder's token.
 
     Files that come, change and go are noticed within seconds, as kubelet renews a mounted Secret. A token of less than
-    16 characters counts as none.
+    16 characters counts as none, which is logged once.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._digests: dict[str, bytes] = {}
         self._read_at = -LOOK_EVERY
+        self._short: set[str] = set()
 
     def knows(self, server: str) -> bool:
         """Whether a forwarder of this server may talk to the operator."""
@@ -82,6 +82,7 @@ class Tokens:
             raise ReceiverError(
                 f"--hint-tokens {self._folder}: {e.strerror}; name a folder with a file for each VaultServer"
             ) from None
+        self._read()
 
     def _read(self) -> dict[str, bytes]:
         now = time.monotonic()
@@ -95,9 +96,14 @@ class Tokens:
         with contextlib.suppress(OSError):
             for path in self._folder.iterdir():
                 with contextlib.suppress(OSError, UnicodeDecodeError):
-                    # kubelet's own entries begin with two dots, and are folders.
-                    if path.is_file() and len(token := path.read_text().strip()) >= 16:
+                    if not path.is_file():  # kubelet's own entries begin with two dots, and are folders
+                        continue
+                    if len(token := path.read_text().strip()) >= LEAST_TOKEN:
                         found.append((path.name, hashlib.sha256(token.encode()).digest()))
+                    elif path.name not in self._short:
+                        self._short.add(path.name)
+                        why = f"has less than {LEAST_TOKEN} characters and counts as none; write a longer token there"
+                        log.warning("--hint-tokens: %s %s, and to its forwarder", path, why)
         return found
 
 
@@ -146,34 +152,28 @@ class HintReceiver:
         tokens: Tokens,
         observer: ReceiverObserver,
     ) -> None:
-        self._host = host
-        self._port = port
         self._pair = (certificate, key)
         self._tokens = tokens
         self._observer = observer
         # By connection: one that floods leaves the others what is theirs.
         self._allowances: dict[object, _Allowance] = {}
         self._newcomers = _Allowance()
-        self._runner: web.AppRunner | None = None
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._seen: tuple[tuple[int, int], ...] = ()
         self._sink: tuple[asyncio.AbstractEventLoop, Callable[[str, Batch], None]] | None = None
-        self._bound: Future[int] = Future()
-        self._ended: Future[None] = Future()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closing = asyncio.Event()
-        self._thread: threading.Thread | None = None
+        app = web.Application(client_max_size=MAX_BODY)
+        app.router.add_post("/v1/hints/{server}", self._answer)
+        app.cleanup_ctx.append(self._renewal)
+        self._serving = AppThread(
+            app, name="elile-hints", host=host, port=port, tls=self._context, keepalive_timeout=KEEP_ALIVE
+        )
 
     async def start(self) -> int:
         """Bind and serve; answer the real port. Raises ReceiverError, and OSError if the address cannot be bound."""
         self._tokens.check()
         self._load_pair()
-        self._bound.set_running_or_notify_cancel()
-        self._ended.set_running_or_notify_cancel()
-        self._thread = threading.Thread(target=self._main, name="elile-hints", daemon=True)
-        self._thread.start()
-        return await asyncio.wrap_future(self._bound)
+        return await self._serving.start()
 
     def lead(self, take: Callable[[str, Batch], None]) -> None:
         """This process is the leader from now on: hints go to `take`."""
@@ -186,12 +186,7 @@ class HintReceiver:
     async def stop(self) -> None:
         """Close the port and end the thread. Harmless if it never started."""
         self._sink = None
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # it failed and its loop is closed
-                self._loop.call_soon_threadsafe(self._closing.set)
-            await asyncio.wrap_future(self._ended)
-        if self._thread is not None:
-            self._thread.join()
+        await self._serving.stop()
 
     def _load_pair(self) -> None:
         certificate, key = self._pair
@@ -206,37 +201,15 @@ class HintReceiver:
                 f"--hint-certificate {certificate}, --hint-key {key}: {why}; name a certificate in PEM and its key"
             ) from None
 
-    def _main(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except Exception as error:
-            if not self._bound.done():
-                self._bound.set_exception(error)
-            else:
-                log.error("the receiver of hints failed", extra={"fields": {"error": type(error).__name__}})  # noqa: TRY400 - its text is foreign
-        finally:
-            self._ended.set_result(None)
-
-    async def _serve(self) -> None:
-        app = web.Application(client_max_size=MAX_BODY)
-        app.router.add_post("/v1/hints/{server}", self._answer)
-        runner = self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=CLOSE_SECONDS, keepalive_timeout=KEEP_ALIVE, handle_signals=False
-        )
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._host, self._port, ssl_context=self._context, backlog=CONNECTIONS).start()
-            self._loop = asyncio.get_running_loop()
-            self._bound.set_result(runner.addresses[0][1])
-            await self._keep_pair()
-        finally:
-            await runner.cleanup()
+    async def _renewal(self, _: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._keep_pair(), name="elile-hints-certificate")
+        yield
+        task.cancel()
 
     async def _keep_pair(self) -> None:
-        """Take another certificate when its file changes; returns when the server is to stop."""
-        while not self._closing.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), LOOK_EVERY)
+        """Take another certificate when its file changes."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
             if self._stamp() != self._seen:
                 try:
                     self._load_pair()
@@ -260,8 +233,7 @@ class HintReceiver:
         return answer
 
     async def _take(self, request: web.Request) -> tuple[int, str]:
-        assert self._runner is not None and self._runner.server is not None  # noqa: S101, PT018 - it serves this
-        if len(self._runner.server.connections) > CONNECTIONS:
+        if len(self._serving.connections) > CONNECTIONS:
             return 503, f"more than {CONNECTIONS} connections"
         server = request.match_info["server"]
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -270,7 +242,7 @@ class HintReceiver:
             return 401, f"this is not the token of VaultServer {server[:253]!r}; it is in the folder of --hint-tokens"
         if (sink := self._sink) is None:
             return 421, "this process is not the leader; another replica is"
-        own = self._allowance(request.protocol, self._runner.server.connections)
+        own = self._allowance(request.protocol)
         allowances = (own, self._newcomers) if own.young else (own,)
         if (wait := max(a.wait() for a in allowances)) > 0:
             await asyncio.sleep(min(wait, LONGEST_WAIT))  # who waits for the answer sends nothing meanwhile
@@ -294,7 +266,8 @@ class HintReceiver:
             loop.call_soon_threadsafe(take, server, batch)
         return 204, ""
 
-    def _allowance(self, connection: object, open_: Collection[object]) -> _Allowance:
+    def _allowance(self, connection: object) -> _Allowance:
         if len(self._allowances) > 2 * CONNECTIONS:
+            open_ = self._serving.connections
             self._allowances = {known: self._allowances[known] for known in open_ if known in self._allowances}
         return self._allowances.setdefault(connection, _Allowance())

@@ -135,6 +135,23 @@ async def test_another_token_is_refused(site: Site, server: str, authorization: 
     assert site.taken == []
 
 
+async def test_a_token_that_is_too_short_is_told_once_and_not_shown(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    (site.tokens / "short").write_text("fifteen-letters")
+    for _ in range(2):
+        await asyncio.sleep(2 * receiver_module.LOOK_EVERY)
+        assert await refused(site, "another-token-of-it")
+    assert await told_of(caplog, "tokens/short has less than 16 characters")
+    assert not site.receiver.expects("short")
+    assert len(caplog.messages) == 1
+    assert "fifteen-letters" not in caplog.text
+
+
+async def told_of(caplog: pytest.LogCaptureFixture, text: str) -> bool:
+    return any(text in message for message in caplog.messages)
+
+
 async def test_bytes_that_are_no_text_are_another_token(site: Site) -> None:
     site.lead()
     trust = ssl.create_default_context(cadata=site.authority.pem)
@@ -200,10 +217,6 @@ async def test_new_connections_have_one_allowance_together(site: Site, monkeypat
     assert set(codes) == {204, 429}
 
 
-async def said(caplog: pytest.LogCaptureFixture) -> bool:
-    return any("name a certificate in PEM and its key" in message for message in caplog.messages)
-
-
 async def test_another_certificate_is_taken_without_a_restart(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     later = Authority("Later CA")
     site.lead()
@@ -223,7 +236,7 @@ async def test_another_certificate_is_taken_without_a_restart(site: Site, caplog
     for broken in (b"half of a file", certificate, certificate + b"-----BEGIN PRIVATE" + key):
         caplog.clear()
         site.pair.write_bytes(broken)
-        await until(lambda: said(caplog))
+        await until(lambda: told_of(caplog, "name a certificate in PEM and its key"))
         assert await trusted(), "the one before stays in use"
     await asyncio.sleep(0.2)
     assert len(caplog.messages) == 1, "once for each file"
