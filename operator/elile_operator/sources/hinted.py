@@ -53,8 +53,12 @@ class HintedEntries:
         """All followed entries that a hint of a server is about, whichever VaultServer they are read through."""
         for place in _places(hint):
             for entry in self._at.get(place, ()):
-                if entry.identity.server == server or self._same_vault(server, entry.identity.server):
+                if self.concerns(server, entry):
                     yield entry
+
+    def concerns(self, server: str, entry: Entry) -> bool:
+        """Whether an entry is of the Vault that a server is."""
+        return entry.identity.server == server or self._same_vault(server, entry.identity.server)
 
     def note(self, entry: Entry, version: int | None, before: Hashable, *, likely: bool) -> float | None:
         """Expect a change; return when (monotonic) the entry may be looked at for it; None: the next look is set."""

@@ -176,8 +176,8 @@ class SharedReads(Generic[R]):
         return bool(entries)
 
     def compare_all(self, server: str) -> None:
-        """Hints of a server may have been lost: all of its entries are polled soon, each once."""
-        entries = self.entries_of(server)
+        """Hints of a server may have been lost: all entries of that Vault are polled soon, each once."""
+        entries = [entry for entry in self._known if self._hinted.concerns(server, entry)]
         for entry in entries:
             self._known[entry].looked = None
         self._polls.retry_now(entries, spread=max(1.0, len(entries) / COMPARED_PER_SECOND))

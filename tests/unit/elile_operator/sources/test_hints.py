@@ -175,6 +175,21 @@ async def test_what_is_read_and_what_is_not_is_counted(stage: Stage, hints: Hint
     assert (hints._observer.wanted, hints._observer.unwanted) == (1, 1)  # type: ignore[attr-defined] # Told
 
 
+async def test_what_another_server_of_the_same_vault_is_told_counts(stage: Stage, hints: Hints) -> None:
+    await stage.deliver("a")
+    assert stage.reads.hint("twin", new(stage.vault.write("db", password="p2")))
+    await stage.clock.advance(0)
+    assert stage.heard() == ["a"]
+    stage.vault.write("db", password="p3")
+    hints.take("twin", Batch(gap=True))
+    await stage.clock.advance(1)
+    assert stage.heard() == ["a"]
+    stage.vault.write("db", password="p4")
+    hints.take("other", Batch(gap=True))
+    await stage.clock.advance(1)
+    assert stage.heard() == []
+
+
 async def test_after_a_gap_all_is_compared_but_not_time_and_again(stage: Stage, hints: Hints) -> None:
     await stage.deliver("a")
     stage.vault.write("db", password="p2")

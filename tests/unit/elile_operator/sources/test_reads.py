@@ -72,6 +72,7 @@ class Stage:
             on_change=self.told.append,
             observer=self.seen,
             usable=lambda _: self.usable,
+            same_vault=lambda one, other: {one, other} == {"default", "twin"},
         )
         self.runner = Runner(name="poll", queue=self.polls, reconciler=self.reads, clock=self.clock, workers=1)
 
