@@ -2,11 +2,9 @@
 
 import errno
 import http.client
-import io
 import json as json_
 import socket
 import ssl
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +14,7 @@ import urllib3
 import urllib3.connection
 import urllib3.exceptions
 
+from elile.secrets.deadline import DeadlineResponse
 from elile.secrets.errors import (
     SecretsConfigurationError,
     SecretsError,
@@ -94,36 +93,7 @@ def _deepest(error: BaseException) -> BaseException:
     return error
 
 
-class _DeadlineReader(io.RawIOBase):
-    """Reads from a connection until the moment is over, however many bytes arrive meanwhile."""
-
-    def __init__(self, connection: socket.socket, raw: io.RawIOBase) -> None:
-        self._connection = connection
-        self._raw = raw
-        self._deadline = time.monotonic() + (connection.gettimeout() or 0.0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer took too long")
-        self._connection.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _DeadlineResponse(http.client.HTTPResponse):
-    """A timeout of sockets is for each read; this one is for head and body together."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_DeadlineReader(sock, self.fp.detach()))
-
+class _Response(DeadlineResponse):
     def begin(self) -> None:
         super().begin()
         # urllib3 would log headers it cannot read, as the server sent them, and leave the socket open over odd lengths.
@@ -134,11 +104,11 @@ class _DeadlineResponse(http.client.HTTPResponse):
 
 
 class _HTTPConnection(urllib3.connection.HTTPConnection):
-    response_class = _DeadlineResponse
+    response_class = _Response
 
 
 class _HTTPSConnection(urllib3.connection.HTTPSConnection):
-    response_class = _DeadlineResponse
+    response_class = _Response
 
 
 class _HTTPPool(urllib3.HTTPConnectionPool):

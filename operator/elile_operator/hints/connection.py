@@ -1,14 +1,13 @@
 """One connection to one address of the operator, kept open from request to request."""
 
 import http.client
-import io
 import socket
 import ssl
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from elile.secrets.deadline import DeadlineResponse
 from elile_operator.hints.options import Target
 
 __all__ = ["Address", "Answer", "Channel", "Connection", "UnreachableError", "resolve"]
@@ -58,39 +57,10 @@ def resolve(host: str, port: int) -> list[Address]:
     return list(dict.fromkeys((str(address[0]), port) for *_, address in found))
 
 
-class _DeadlineReader(io.RawIOBase):
-    """Reads until a moment, however slowly the bytes come: a timeout of sockets is for each read."""
-
-    def __init__(self, connection: socket.socket, raw: io.RawIOBase) -> None:
-        self._connection = connection
-        self._raw = raw
-        self._deadline = time.monotonic() + ANSWER
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _DeadlineResponse(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_DeadlineReader(sock, self.fp.detach()))
-
-
 class _HTTPConnection(http.client.HTTPConnection):
     """To an address of the target, verified for the target's name."""
 
-    response_class = _DeadlineResponse
+    response_class = DeadlineResponse
 
     def __init__(self, target: Target, address: Address, context: ssl.SSLContext | None) -> None:
         super().__init__(target.host, target.port)
