@@ -1,6 +1,5 @@
 """What the kernel tells of a process, and of the whole machine; and how this process ends."""
 
-import os
 import signal
 import sys
 import time
@@ -8,22 +7,9 @@ from pathlib import Path
 from types import FrameType
 
 from tests.e2e.support.cluster import ROOT
+from tests.support.proc import cpu_seconds, rss_mib
 
 __all__ = ["ROOT", "Cpu", "busy", "cpu_seconds", "machine_busy", "rss_mib", "unwind_on_sigterm"]
-
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, of all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def rss_mib(pid: int) -> float:
-    """Resident memory of a process."""
-    line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
 
 
 class Cpu:

@@ -23,6 +23,7 @@ from tests.e2e.support.fleet import POLL, Fleet
 from tests.e2e.support.hints import HintSite, forwarding, metric
 from tests.e2e.support.operator import Operator
 from tests.e2e.support.tenant import Tenant
+from tests.support.proc import cpu_seconds, rss_mib
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("no_operator")]
 
@@ -168,7 +169,7 @@ def test_a_flood_is_bounded_and_a_real_change_arrives(
         eventually("hints flow", lambda: flows(site) == "True")
         time.sleep(3)
         assert site.cluster.lab is not None
-        audit, cpu, rss = Tail.of(site.cluster.lab.bao_audit_log), operator.cpu_seconds(), operator.rss_mib()
+        audit, cpu, rss = Tail.of(site.cluster.lab.bao_audit_log), cpu_seconds(operator.pid), rss_mib(operator.pid)
         flood = Flood(site, fleet.tenant.namespace, 200)
         took = []
         for n in range(1, 6):
@@ -179,7 +180,7 @@ def test_a_flood_is_bounded_and_a_real_change_arrives(
             took.append(time.monotonic() - began)
         seconds = flood.wait()
         asked = len(bao_requests(audit))
-        cpu, grown = operator.cpu_seconds() - cpu, operator.rss_mib() - rss
+        cpu, grown = cpu_seconds(operator.pid) - cpu, rss_mib(operator.pid) - rss
         assert operator.process.poll() is None
     cost = f"{cpu:.1f} s of CPU, {asked} Vault requests, {grown:.0f} MiB more"
     figure.append(f"flood of {FLOOD} hints in {seconds:.0f} s, requests answered {dict(flood.codes)}: {cost}")

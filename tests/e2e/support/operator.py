@@ -68,16 +68,6 @@ class Operator:
         except HTTPError as e:
             return e.code, e.read().decode()
 
-    def cpu_seconds(self) -> float:
-        """User and system time of the process."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def rss_mib(self) -> float:
-        """Resident memory of the process."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(r"^VmRSS:\s*(\d+)", status, re.MULTILINE)[1]) / 1024  # type: ignore[index] # it runs
-
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

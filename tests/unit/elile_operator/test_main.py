@@ -4,7 +4,6 @@ import asyncio
 import logging
 import runpy
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from importlib.metadata import version
@@ -16,25 +15,15 @@ from pydantic_settings import SettingsError
 
 from elile_operator import __main__ as module
 from elile_operator import app, cli
-from elile_operator.obs.logs import QUIET
 from elile_operator.settings import LogFormat, LogLevel, Settings
+from tests.support.process_state import restored
 
 
 @pytest.fixture(autouse=True)
 def process_as_it_was() -> Iterator[None]:
     """`main` sets up logging and hooks for the whole process."""
-    root = logging.getLogger()
-    handlers, level, raising = root.handlers[:], root.level, logging.raiseExceptions
-    levels = {name: logging.getLogger(name).level for name in (*QUIET, "kopf.objects")}
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.raiseExceptions = raising
-    logging.captureWarnings(False)
-    for name, was in levels.items():
-        logging.getLogger(name).setLevel(was)
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    with restored():
+        yield
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import logging
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,27 +15,14 @@ from elile_operator import cli
 from elile_operator.cli.hints import forward
 from elile_operator.hints import forwarder as module
 from elile_operator.hints.options import ConfigurationError, Options
-from elile_operator.obs.logs import QUIET
+from tests.support.process_state import restored
 
 
 @pytest.fixture(autouse=True)
 def process_as_it_was() -> Iterator[None]:
     """The command sets up logging, hooks and signals for the whole process."""
-    root = logging.getLogger()
-    handlers, level, raising = root.handlers[:], root.level, logging.raiseExceptions
-    levels = {name: logging.getLogger(name).level for name in (*QUIET, "kopf.objects")}
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
-    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.raiseExceptions = raising
-    logging.captureWarnings(False)
-    for name, was in levels.items():
-        logging.getLogger(name).setLevel(was)
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
-    for number, handler in signals.items():
-        signal.signal(number, handler)
+    with restored():
+        yield
 
 
 class Fake:

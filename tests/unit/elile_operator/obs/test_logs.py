@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from elile_operator.obs.logs import EXIT_NOISE, MAX_LINE, QUIET, Format, configure, install_hooks
+from tests.support.process_state import restored
 from tests.unit.elile_operator.obs.test_redact import HVS
 
 log = logging.getLogger("elile_operator.test")
@@ -20,18 +21,8 @@ log = logging.getLogger("elile_operator.test")
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, raising = root.handlers[:], root.level, logging.raiseExceptions
-    levels = {name: logging.getLogger(name).level for name in (*QUIET, "kopf.objects")}
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.raiseExceptions = raising
-    logging.captureWarnings(False)
-    for name, was in levels.items():
-        logging.getLogger(name).setLevel(was)
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    with restored():
+        yield
 
 
 @pytest.fixture
