@@ -164,7 +164,7 @@ class Connections:
             trust = client_context(endpoint.ca_pem)
         except (ssl.SSLError, ValueError):
             return
-        self._pool = _HTTPSPool(host, parts.port, ssl_context=trust, cert_reqs="CERT_REQUIRED", **settings)
+        self._pool = _HTTPSPool(host, parts.port, ssl_context=trust, **settings)
 
     def request(
         self,
@@ -211,7 +211,6 @@ class Connections:
             if isinstance(e, urllib3.exceptions.DecodeError):
                 raise SecretsMalformedResponseError("the answer's compression cannot be read") from None
             raise
-        response.release_conn()
         return Answer(response.status, response.headers, content)
 
     def close(self) -> None:

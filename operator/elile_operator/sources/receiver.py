@@ -185,7 +185,6 @@ class HintReceiver:
 
     async def stop(self) -> None:
         """Close the port and end the thread. Harmless if it never started."""
-        self._sink = None
         await self._serving.stop()
 
     def _load_pair(self) -> None:

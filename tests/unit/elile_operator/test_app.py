@@ -405,6 +405,14 @@ async def test_a_port_that_is_taken_is_named(cluster: Cluster) -> None:
     assert cluster.closed_clients == 3
 
 
+async def test_hints_without_a_certificate_end_the_start(cluster: Cluster, kopf: Shell, tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"^--hint-port needs --hint-certificate, --hint-key and --hint-tokens"):
+        await app.run(settings("--hint-port", "0", "--hint-tokens", str(tmp_path)))
+    files = ("--hint-certificate", str(tmp_path / "crt"), "--hint-key", str(tmp_path / "key"))
+    with pytest.raises(StartError, match=r"^--hint-certificate .*crt, --hint-key .*key: No such file"):
+        await app.run(settings("--hint-port", "0", "--hint-tokens", str(tmp_path), *files))
+
+
 async def test_a_secret_that_is_no_fingerprint_key_ends_the_start(cluster: Cluster, kopf: Shell) -> None:
     cluster.put(SECRETS, secret(KEY_SECRET, "elile-system"))
     with pytest.raises(StartError, match="Secret elile-system/elile-fingerprint-key holds no fingerprint key"):

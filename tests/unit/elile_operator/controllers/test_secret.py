@@ -128,6 +128,15 @@ async def test_the_same_version_in_another_vault_is_read_and_delivered(stage: St
 # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+async def test_a_change_in_the_second_in_which_the_secret_was_made_counts_as_later(stage: Stage) -> None:
+    await stage.delivered()
+    assert stage.status()["lastChangeTime"] == "2030-01-01T00:00:00Z"
+    stage.vault.write("db", password="p2")
+    stage.reads.expect(lambda _: True)
+    await stage.look()
+    assert (stage.status()["revision"], stage.status()["lastChangeTime"]) == (2, "2030-01-01T00:00:01Z")
+
+
 async def test_a_new_version_is_read_written_and_told(stage: Stage) -> None:
     await stage.delivered()
     stage.vault.write("db", password="p2", user="u")

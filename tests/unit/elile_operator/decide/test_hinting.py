@@ -82,6 +82,7 @@ def test_the_next_version_is_looked_for_sooner_and_not_more_often_than_that() ->
     assert due(Expected("a", 9), doubt) == 100.0
     assert due(Expected("a", 2, likely=True), doubt) == 69.0
     assert due(expect(Expected("a", 9), 2, "a", likely=True), doubt) == 69.0
+    assert due(expect(Expected("a", 2, likely=True), 9, "a"), doubt) == 69.0, "one that was made up takes nothing away"
     assert due(Expected("a", 2, likely=True), NONE) == due(Expected("a", 2), NONE) == 0.0
 
 

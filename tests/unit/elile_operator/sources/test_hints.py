@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from elile_operator.decide.access import Engine
+from elile_operator.decide.hinting import FEW
 from elile_operator.decide.hints import Batch, Hint
 from elile_operator.sources.hints import Hints
 from elile_operator.sources.identity import Identity
@@ -84,6 +85,33 @@ async def test_a_standby_that_is_behind_is_asked_again(stage: Stage) -> None:
     stage.calls()
     await stage.clock.advance(10)
     assert stage.calls() == {"metadata": 0, "read": 0}
+
+
+async def test_hints_that_were_answered_wait_no_more(stage: Stage) -> None:
+    await stage.deliver("a")
+    for _ in range(FEW + 1):
+        stage.reads.hint("default", new(version := stage.vault.write("db", password="p")))
+        await stage.clock.advance(0)
+    stage.calls()
+    stage.reads.hint("default", new(version + 1))
+    await stage.clock.advance(0.1)
+    assert stage.calls()["metadata"] == 2, "at once, and soon again: few wait"
+
+
+async def test_an_entry_of_a_folder_that_is_listed_is_looked_at_itself(stage: Stage) -> None:
+    stage.vault.listable["secret/detailed-metadata/"] = frozenset({"list"})
+    for name in "bcdef":
+        stage.vault.write(name, x="1")
+        stage.subscribe(name, Entry(WHO, "secret", name))
+        await stage.version(entry=Entry(WHO, "secret", name))
+    await stage.deliver("a")
+    await stage.clock.advance(3 * MINUTE)
+    assert stage.vault.count("list") > 0
+    stage.vault.calls.clear()
+    stage.reads.hint("default", new(stage.vault.write("db", password="p2")))
+    await stage.clock.advance(0)
+    assert stage.heard() == ["a"]
+    assert (stage.vault.count("list"), stage.vault.count("metadata")) == (0, 1)
 
 
 async def test_a_deletion_without_a_version_is_found(stage: Stage) -> None:

@@ -131,6 +131,20 @@ async def test_a_hundred_new_readers_cause_one_read(stage: Stage) -> None:
     assert stage.heard() == []
 
 
+async def test_polls_of_one_interval_come_together(stage: Stage) -> None:
+    stage.random = 0.3
+    stage.vault.write("mail", password="m1")
+    await stage.deliver("a")
+    await stage.clock.advance(0.37)
+    stage.subscribe("b", MAIL)
+    await stage.value(entry=MAIL)
+    await stage.clock.advance(2 * MINUTE)
+    for entry in (DB, MAIL):
+        due = stage.polls.due(entry)
+        assert due is not None
+        assert due == pytest.approx(round(due), abs=1e-6), "at a whole sixtieth of the interval"
+
+
 async def test_a_hundred_readers_cause_one_call_per_poll(stage: Stage) -> None:
     await stage.deliver(*READERS)
     stage.calls()

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -240,6 +241,41 @@ async def test_another_certificate_is_taken_without_a_restart(site: Site, caplog
         assert await trusted(), "the one before stays in use"
     await asyncio.sleep(0.2)
     assert len(caplog.messages) == 1, "once for each file"
+
+
+async def test_more_connections_than_there_may_be_are_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.lead()
+    monkeypatch.setattr(receiver_module, "CONNECTIONS", 1)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with site.session() as first, site.session() as second:
+        async with first.post("/v1/hints/default", data=BODY, headers=headers) as answer:
+            assert answer.status == 204
+        async with second.post("/v1/hints/default", data=BODY, headers=headers) as answer:
+            assert (answer.status, answer.headers.get("Connection")) == (503, "close")
+        async with first.post("/v1/hints/default", data=BODY, headers={}) as answer:
+            assert answer.status in (401, 503)
+            assert answer.headers.get("Connection") == "close"
+    assert len(site.taken) == 1
+
+
+async def test_a_wrong_token_is_answered_late(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_module, "REFUSED_WAIT", 0.3)
+    began = time.monotonic()
+    assert await refused(site, "another-token-of-it")
+    assert time.monotonic() - began >= 0.3
+
+
+async def test_a_batch_that_does_not_come_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_module, "READ_TIMEOUT", 0.05)
+    site.lead()
+    trust = ssl.create_default_context(cadata=site.authority.pem)
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port, ssl=trust)
+    head = f"POST /v1/hints/default HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    writer.write(head.encode() + b"{")
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).split()[1] == b"408"
+    writer.close()
+    assert site.taken == []
 
 
 async def test_plain_http_is_not_spoken(site: Site) -> None:
